@@ -1,0 +1,270 @@
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+)
+
+// What Parse says of bytes that are not a frame.
+var (
+	// ErrNothing: the length word is zero. Nothing was written here yet.
+	ErrNothing = errors.New("nothing written")
+	// ErrBad: these bytes are not a frame that was written here. It is
+	// wrapped with what gave it away.
+	ErrBad = errors.New("not a batch")
+)
+
+// A ShortError says that a frame may be here but is longer than the bytes at
+// hand.
+type ShortError struct {
+	Need int // the frame's length, if what is there of it is right
+}
+
+func (e *ShortError) Error() string { return fmt.Sprintf("batch of %d bytes is cut short", e.Need) }
+
+// A Batch is a frame that passed its checksum: records that were written, and
+// can only be lost, together. It points into the bytes it was parsed from.
+type Batch struct {
+	Base     int64  // offset of its first record; of the next one, if it has none
+	Count    int    // records; none: a marker, written for its durable offset only
+	Time     int64  // append time, nanoseconds since 1970 UTC
+	Durable  int64  // every record below was durable when this was written
+	Position int64  // of the frame in its file
+	Length   int    // bytes of the frame
+	Epoch    uint32 // of the store that wrote it
+
+	body []byte // records and padding
+}
+
+// End returns the offset behind the batch's last record.
+func (b *Batch) End() int64 { return b.Base + int64(b.Count) }
+
+// Next returns the position behind the batch.
+func (b *Batch) Next() int64 { return b.Position + int64(b.Length) }
+
+// PeekLength returns the length of the frame that may begin at b[0]. It is
+// checked for being possible, no more; b must hold 4 bytes. Zero means that
+// nothing was written here.
+func PeekLength(b []byte) (int, error) {
+	n := binary.LittleEndian.Uint32(b)
+	if n == 0 {
+		return 0, nil
+	}
+	if n < HeaderBytes || n%FrameAlign != 0 || n > MaxFrameBytes {
+		return 0, fmt.Errorf("%w: length %d", ErrBad, n)
+	}
+	return int(n), nil
+}
+
+// Parse reads the frame at the beginning of b, which was read from position
+// of the file whose segment has this salt. It believes nothing before the
+// checksum is right. The error is ErrNothing, a *ShortError, or wraps ErrBad.
+func Parse(b []byte, salt uint32, position int64) (Batch, error) {
+	if len(b) < 4 {
+		return Batch{}, &ShortError{HeaderBytes}
+	}
+	n, err := PeekLength(b)
+	if err != nil {
+		return Batch{}, err
+	}
+	if n == 0 {
+		return Batch{}, ErrNothing
+	}
+	// The position is looked at first: it rules most garbage out without
+	// reading it, also when a search tries every place in a file.
+	if len(b) >= HeaderBytes && int64(binary.LittleEndian.Uint32(b[atPosition:])) != position {
+		return Batch{}, fmt.Errorf("%w: it says it stands at %d", ErrBad, binary.LittleEndian.Uint32(b[atPosition:]))
+	}
+	if len(b) < n {
+		return Batch{}, &ShortError{n}
+	}
+	return parseWhole(b[:n:n], salt, position)
+}
+
+func parseWhole(b []byte, salt uint32, position int64) (Batch, error) {
+	le := binary.LittleEndian
+	if le.Uint32(b[atCRC:]) != checksum(salt, b) {
+		return Batch{}, errChecksum
+	}
+	// From here on the bytes are as written: what is wrong was written by a
+	// version that knows more.
+	if b[atFormat] != FrameFormat || b[atFormat+1] != 0 || le.Uint16(b[atFlags:]) != 0 {
+		return Batch{}, fmt.Errorf("%w: format %d, flags %#x are not known", ErrBad, b[atFormat], le.Uint16(b[atFlags:]))
+	}
+	count := le.Uint32(b[atCount:])
+	batch := Batch{
+		Base:     int64(le.Uint64(b[atBase:])),
+		Count:    int(count),
+		Time:     int64(le.Uint64(b[atTime:])),
+		Durable:  int64(le.Uint64(b[atDurable:])),
+		Position: position,
+		Length:   len(b),
+		Epoch:    le.Uint32(b[atEpoch:]),
+		body:     b[HeaderBytes:],
+	}
+	if batch.Base < 0 || batch.Durable < 0 || uint64(count) > uint64(len(batch.body)/minRecordBytes) {
+		return Batch{}, fmt.Errorf("%w: base offset %d, %d records", ErrBad, batch.Base, count)
+	}
+	return batch, nil
+}
+
+var (
+	errChecksum = fmt.Errorf("%w: checksum does not match", ErrBad)
+	errRecord   = fmt.Errorf("%w: a record's lengths do not add up", ErrBad)
+)
+
+// minRecordBytes is the smallest record: its length, flags, two deltas.
+const minRecordBytes = 4
+
+// Records returns a decoder that stands before the batch's first record.
+func (b *Batch) Records() Decoder {
+	return Decoder{rest: b.body, left: b.Count, base: b.Base, time: b.Time}
+}
+
+// A Decoder hands out the records of a batch one by one.
+type Decoder struct {
+	rest []byte
+	left int
+	base int64
+	time int64
+}
+
+// Left returns how many records are still to come.
+func (d *Decoder) Left() int { return d.left }
+
+// Next decodes the next record into r. Key, Value and Headers point into the
+// batch's bytes; the slice r.Headers is used again if it has room. Topic and
+// Partition are left as they are. An error, which wraps ErrBad, means that
+// the batch was written wrong.
+func (d *Decoder) Next(r *Record) error {
+	size, n := uvarint(d.rest)
+	if n <= 0 || size > uint64(len(d.rest)-n) || size < minRecordBytes-1 {
+		return errRecord
+	}
+	body := d.rest[n : n+int(size) : n+int(size)]
+	d.rest = d.rest[n+int(size):]
+	d.left--
+	return d.decode(r, body)
+}
+
+func (d *Decoder) decode(r *Record, b []byte) error {
+	flags := b[0]
+	offset, n := uvarint(b[1:])
+	if flags&^knownFlags != 0 || n <= 0 {
+		return errRecord
+	}
+	b = b[1+n:]
+	delta, n := uvarint(b)
+	if n <= 0 {
+		return errRecord
+	}
+	b = b[n:]
+	r.Offset = d.base + int64(offset)
+	r.Timestamp = time.Unix(0, d.time+int64(delta)).UTC()
+	r.OriginTime = time.Time{}
+	r.ID = [16]byte{}
+	r.Key, r.Value, r.Headers = nil, nil, r.Headers[:0]
+	if flags&(hasOrigin|hasID) != 0 {
+		var ok bool
+		if b, ok = r.takeFixed(flags, b); !ok {
+			return errRecord
+		}
+	}
+	if flags&hasKey != 0 {
+		var ok bool
+		if r.Key, b, ok = takeBytes(b); !ok {
+			return errRecord
+		}
+	}
+	if flags&hasHeaders != 0 {
+		var ok bool
+		if b, ok = r.takeHeaders(b); !ok {
+			return errRecord
+		}
+	}
+	return r.takeValue(flags, b)
+}
+
+// takeValue takes what is left of the record.
+func (r *Record) takeValue(flags byte, b []byte) error {
+	if flags&hasValue != 0 {
+		r.Value = b
+		return nil
+	}
+	if len(b) != 0 {
+		return errRecord
+	}
+	return nil
+}
+
+func (r *Record) takeFixed(flags byte, b []byte) ([]byte, bool) {
+	if flags&hasOrigin != 0 {
+		if len(b) < 8 {
+			return nil, false
+		}
+		r.OriginTime = time.Unix(0, int64(binary.LittleEndian.Uint64(b))).UTC()
+		b = b[8:]
+	}
+	if flags&hasID != 0 {
+		if len(b) < 16 {
+			return nil, false
+		}
+		r.ID = [16]byte(b)
+		b = b[16:]
+	}
+	return b, true
+}
+
+func (r *Record) takeHeaders(b []byte) ([]byte, bool) {
+	count, n := uvarint(b)
+	if n <= 0 || count > uint64(len(b)-n)/2 {
+		return nil, false
+	}
+	b = b[n:]
+	for range count {
+		var h Header
+		var name []byte
+		var ok bool
+		if name, b, ok = takeBytes(b); !ok {
+			return nil, false
+		}
+		h.Key = unsafe.String(unsafe.SliceData(name), len(name))
+		if h.Value, b, ok = takeBytesOrNil(b); !ok {
+			return nil, false
+		}
+		r.Headers = append(r.Headers, h)
+	}
+	return b, true
+}
+
+func takeBytes(b []byte) (v, rest []byte, ok bool) {
+	size, n := uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return nil, nil, false
+	}
+	end := n + int(size)
+	return b[n:end:end], b[end:], true
+}
+
+func takeBytesOrNil(b []byte) (v, rest []byte, ok bool) {
+	size, n := uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n)+1 {
+		return nil, nil, false
+	}
+	if size == 0 {
+		return nil, b[n:], true
+	}
+	end := n + int(size-1)
+	return b[n:end:end], b[end:], true
+}
+
+// uvarint is binary.Uvarint with the one-byte case in line.
+func uvarint(b []byte) (uint64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return binary.Uvarint(b)
+}
