@@ -14,14 +14,17 @@ package fs
 import (
 	"errors"
 	"io"
+	iofs "io/fs"
 )
 
 // Errors that a caller may test for with errors.Is, whichever file system
 // reports them. OS-specific causes stay in the chain.
 var (
-	// ErrNotExist, ErrExist: the name is missing, or taken.
-	ErrNotExist = errNotExist
-	ErrExist    = errExist
+	// ErrNotExist, ErrExist: the name is missing, or taken. They are the
+	// values of io/fs and os. ErrExist is also the answer to removing a
+	// directory that is not empty.
+	ErrNotExist = iofs.ErrNotExist
+	ErrExist    = iofs.ErrExist
 	// ErrLocked: another process, or another FS of this one, holds the lock.
 	// It is wrapped in a *LockedError that names the holder.
 	ErrLocked = errors.New("locked")

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package fs
+
+func bootID() string { return "" }

@@ -1,0 +1,23 @@
+//go:build !plan9
+
+package fs
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Causes that tests inject and that IsNoSpace knows, so that no other package
+// needs to import syscall. They are constants in spirit: never assign to them.
+var (
+	ENOSPC error = syscall.ENOSPC
+	EDQUOT error = syscall.EDQUOT
+	EIO    error = syscall.EIO
+	EMFILE error = syscall.EMFILE
+)
+
+// IsNoSpace reports whether err says that the disk or the user's share of it
+// is full. False for nil.
+func IsNoSpace(err error) bool {
+	return errors.Is(err, ENOSPC) || errors.Is(err, EDQUOT) || isPlatformNoSpace(err)
+}

@@ -1,0 +1,32 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package fs
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// tryLock uses flock and not fcntl: fcntl's locks belong to the process, so a
+// second open of the store in it would get them too, and its close lose them.
+func tryLock(f *os.File) error {
+	err := retry(unix.EINTR, func() error {
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	})
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errBusy
+	}
+	return err
+}
+
+func tryLockDir(f *os.File) error {
+	if err := tryLock(f); errors.Is(err, errBusy) {
+		return err
+	}
+	return nil // locked, or of a file system that cannot
+}
+
+// unlock has nothing to do: closing the file lets go.
+func unlock(*os.File) error { return nil }

@@ -1,0 +1,5 @@
+//go:build !windows && !plan9
+
+package fs
+
+func isPlatformNoSpace(error) bool { return false }

@@ -1,0 +1,216 @@
+package fs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// openTries bounds how often a file is opened again because it was replaced
+// between looking at its name and opening it.
+const openTries = 16
+
+var errReplaced = errors.New("the file is being replaced again and again")
+
+// An osDir is a directory of the operating system, or a view of one below it.
+// It is immutable.
+type osDir struct {
+	root   *os.Root
+	prefix string // from root, "." for root itself
+	view   bool   // made by Sub: root is another's to close
+}
+
+func (d *osDir) Sub(name string) Dir {
+	return &osDir{root: d.root, prefix: subPrefix(d.prefix, name), view: true}
+}
+
+func (d *osDir) Close() error {
+	if d.view {
+		return nil
+	}
+	return d.root.Close()
+}
+
+// path is the full path of name, for messages.
+func (d *osDir) path(name string) string {
+	return filepath.Join(d.root.Name(), d.prefix, name)
+}
+
+// at resolves name from the root and refuses it if anything on the way to it
+// is not a directory: os.Root would follow a symbolic link that stays inside.
+func (d *osDir) at(name string) (string, error) {
+	p, err := join(d.prefix, name)
+	if err != nil {
+		return "", err
+	}
+	for i := range p {
+		if p[i] != '/' {
+			continue
+		}
+		if err := wantDir(d.root.Lstat(p[:i])); err != nil {
+			return "", err
+		}
+	}
+	return p, nil
+}
+
+func (d *osDir) Mkdir(name string) error {
+	p, err := d.at(name)
+	if err == nil {
+		err = d.root.Mkdir(p, dirMode)
+	}
+	return wrap("mkdir", d.path(name), err)
+}
+
+func (d *osDir) Remove(name string) error {
+	p, err := d.at(name)
+	if err == nil {
+		err = d.root.Remove(p)
+	}
+	return wrap("remove", d.path(name), err)
+}
+
+func (d *osDir) Rename(from, to string) error {
+	err := d.rename(from, to)
+	return wrap("rename", d.path(from)+" to "+d.path(to), err)
+}
+
+func (d *osDir) rename(from, to string) error {
+	f, err := d.at(from)
+	if err != nil {
+		return err
+	}
+	t, err := d.at(to)
+	if err != nil {
+		return err
+	}
+	// POSIX would replace an empty directory, Windows would not.
+	if fi, err := d.root.Lstat(t); err == nil && fi.IsDir() {
+		return ErrExist
+	}
+	return d.root.Rename(f, t)
+}
+
+func (d *osDir) Create(name string) (File, error) {
+	p, err := d.at(name)
+	if err != nil {
+		return nil, wrap("create", d.path(name), err)
+	}
+	f, err := d.create(p)
+	if err != nil {
+		return nil, wrap("create", d.path(name), err)
+	}
+	return newOSFile(f, d.path(name), true), nil
+}
+
+func (d *osDir) create(p string) (*os.File, error) {
+	if p == "." {
+		return nil, ErrExist
+	}
+	return d.root.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+}
+
+func (d *osDir) Open(name string, write bool) (File, error) {
+	flag := os.O_RDONLY
+	if write {
+		flag = os.O_RDWR
+	}
+	p, err := d.at(name)
+	if err != nil {
+		return nil, wrap("open", d.path(name), err)
+	}
+	f, err := d.openRegular(p, flag)
+	if err != nil {
+		return nil, wrap("open", d.path(name), err)
+	}
+	return newOSFile(f, d.path(name), write), nil
+}
+
+// openRegular opens p if it is a regular file. It looks before it opens,
+// because opening a pipe waits and opening a device may do anything; and
+// makes sure afterwards that what it opened is what it looked at.
+func (d *osDir) openRegular(p string, flag int) (*os.File, error) {
+	for range openTries {
+		was, err := d.root.Lstat(p)
+		if err != nil {
+			return nil, err
+		}
+		if !was.Mode().IsRegular() {
+			return nil, ErrNotRegular
+		}
+		f, err := d.root.OpenFile(p, flag, 0)
+		if err != nil {
+			return nil, err
+		}
+		is, err := f.Stat()
+		if err == nil && os.SameFile(was, is) {
+			return f, nil
+		}
+		_ = f.Close() // nothing was written
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errReplaced
+}
+
+func (d *osDir) openDir(name string) (*os.File, error) {
+	p, err := d.at(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := wantDir(d.root.Lstat(p)); err != nil {
+		return nil, err
+	}
+	return d.root.Open(p)
+}
+
+func (d *osDir) List(name string) ([]Entry, error) {
+	f, err := d.openDir(name)
+	if err != nil {
+		return nil, wrap("list", d.path(name), err)
+	}
+	entries, err := list(f)
+	if err := closeAfter(f, err); err != nil {
+		return nil, wrap("list", d.path(name), err)
+	}
+	return entries, nil
+}
+
+func list(f *os.File) ([]Entry, error) {
+	found, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(found))
+	for _, e := range found {
+		fi, err := e.Info()
+		if errors.Is(err, ErrNotExist) {
+			continue // removed while we looked
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry(fi))
+	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+func entry(fi os.FileInfo) Entry {
+	switch {
+	case fi.IsDir():
+		return Entry{Name: fi.Name(), Kind: KindDir}
+	case fi.Mode().IsRegular():
+		return Entry{Name: fi.Name(), Kind: KindFile, Size: fi.Size()}
+	}
+	return Entry{Name: fi.Name(), Kind: KindOther}
+}
+
+func (d *osDir) Sync(name string) error {
+	f, err := d.openDir(name)
+	if err == nil {
+		err = closeAfter(f, syncDir(f))
+	}
+	return wrap("sync directory", d.path(name), err)
+}

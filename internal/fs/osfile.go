@@ -1,0 +1,148 @@
+package fs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+)
+
+// An osFile is an open regular file of the operating system.
+type osFile struct {
+	f      *os.File
+	fd     int    // f's descriptor
+	path   string // for messages
+	write  bool
+	mapped atomic.Bool
+}
+
+func newOSFile(f *os.File, path string, write bool) *osFile {
+	return &osFile{f: f, fd: int(f.Fd()), path: path, write: write}
+}
+
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(p, off)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	return n, wrap("read", f.path, err)
+}
+
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.f.WriteAt(p, off)
+	return n, wrap("write", f.path, err)
+}
+
+func (f *osFile) Size() (int64, error) {
+	fi, err := f.f.Stat()
+	if err != nil {
+		return 0, wrap("size", f.path, err)
+	}
+	return fi.Size(), nil
+}
+
+func (f *osFile) Truncate(size int64) error {
+	return wrap("truncate", f.path, f.f.Truncate(size))
+}
+
+func (f *osFile) Sync() error { return wrap("sync", f.path, f.datasync()) }
+
+func (f *osFile) Close() error { return wrap("close", f.path, f.f.Close()) }
+
+func (f *osFile) Allocate(off, n int64) error {
+	return wrap("allocate", f.path, f.allocateOrUndo(off, n))
+}
+
+// allocateOrUndo cuts the file back if space ran out halfway, so that the
+// little that is left is not lost to zeros.
+func (f *osFile) allocateOrUndo(off, n int64) error {
+	if off < 0 || n <= 0 {
+		return errRange
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	if err := f.allocate(off, n); err != nil {
+		_ = f.f.Truncate(size) // the caller learns why allocating failed
+		return err
+	}
+	return nil
+}
+
+// zeros is what appendZeros writes. It is never written to.
+var zeros [64 << 10]byte
+
+// appendZeros lengthens the file to end by writing, which takes the space that
+// a mere Truncate would only promise. Bytes that exist stay untouched, and so
+// do holes among them.
+func (f *osFile) appendZeros(end int64) error {
+	size, err := f.Size()
+	for err == nil && size < end {
+		var n int
+		n, err = f.f.WriteAt(zeros[:min(int64(len(zeros)), end-size)], size)
+		size += int64(n)
+	}
+	return err
+}
+
+func (f *osFile) Map(size int64) (*Mapping, error) {
+	m, err := f.mapOnce(size)
+	if err != nil {
+		return nil, wrap("map", f.path, err)
+	}
+	return m, nil
+}
+
+func (f *osFile) mapOnce(size int64) (*Mapping, error) {
+	switch {
+	case !canMap:
+		return nil, ErrNoMapping
+	case size <= 0:
+		return nil, errRange
+	case !f.write:
+		return nil, errReadOnly
+	case !f.mapped.CompareAndSwap(false, true):
+		return nil, errMapped
+	}
+	m, err := f.mmap(size)
+	if err != nil {
+		f.mapped.Store(false)
+		return nil, err
+	}
+	unmap := m.unmap
+	m.unmap = func() error {
+		defer f.mapped.Store(false)
+		return wrap("unmap", f.path, unmap())
+	}
+	return m, nil
+}
+
+// heapMapping stands in for a mapping: a copy of the file's first size bytes,
+// of which published ranges are written back.
+func (f *osFile) heapMapping(size int64) (*Mapping, error) {
+	b := make([]byte, size)
+	if _, err := f.f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	publish := func(from, to int64) error {
+		end, err := f.Size()
+		if err == nil && to > end {
+			err = wrap("publish", f.path, errFault)
+		}
+		if err == nil {
+			_, err = f.WriteAt(b[from:to], from)
+		}
+		return err
+	}
+	return &Mapping{Bytes: b, publish: publish, unmap: func() error { return nil }}, nil
+}
+
+// retry calls fn again for as long as a signal interrupts it.
+func retry(interrupted error, fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, interrupted) {
+			return err
+		}
+	}
+}
