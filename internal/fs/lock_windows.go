@@ -22,7 +22,8 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// tryLockDir has nothing to do: Windows does not remove a file that is open.
+// tryLockDir does nothing: Windows cannot lock a directory. Here the lock is as
+// good as the file, and whoever removes the file has removed the lock.
 func tryLockDir(*os.File) error { return nil }
 
 // unlock is wanted because Windows may take its time after a mere close.

@@ -1,0 +1,186 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Mem is a file system in memory for tests: it fails on demand, and it can be
+// asked what a disk would hold after a crash. It is safe for concurrent use.
+// Paths start at "/", where a relative one starts too.
+//
+// A mapping of a Mem's file is a copy: a store reaches the file when it is
+// published, and writes by other ways do not show in it.
+type Mem struct {
+	boot int // immutable
+
+	mu      sync.Mutex
+	root    *node             // guarded by mu, with everything below
+	pending []*nameOp         // guarded by mu: those not durable yet, oldest first
+	ops     int64             // guarded by mu
+	hook    func(op Op) error // guarded by mu; called without it
+}
+
+// NewMem returns an empty file system.
+func NewMem() *Mem { return &Mem{boot: 1, root: newDir()} }
+
+// BootID implements FS. It is the same after Kill and another after Crash.
+func (m *Mem) BootID() string { return fmt.Sprintf("mem-%d", m.boot) }
+
+// CanMap implements FS. It is true.
+func (m *Mem) CanMap() bool { return true }
+
+// OnOp has hook called before each operation, in place of any earlier hook;
+// nil ends that. An error of the hook's becomes the operation's, which then has
+// no effect (but see ShortWriteError; a file whose Close fails is closed, and
+// after a failed Sync what was written before stays in doubt until it is
+// written anew, as on Linux). The hook holds no lock: it may use m, though what
+// it does counts as operations too.
+func (m *Mem) OnOp(hook func(op Op) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hook = hook
+}
+
+// FailNth has operation n, counted from 1 since m was made, fail with err. It
+// takes the place of any hook.
+func (m *Mem) FailNth(n int64, err error) {
+	m.OnOp(func(op Op) error { return errorIf(op.N == n, err) })
+}
+
+// FailFrom has operation n and all after it fail with err. It takes the place
+// of any hook.
+func (m *Mem) FailFrom(n int64, err error) {
+	m.OnOp(func(op Op) error { return errorIf(op.N >= n, err) })
+}
+
+func errorIf(fails bool, err error) error {
+	if fails {
+		return err
+	}
+	return nil
+}
+
+// Ops returns how many operations were begun since m was made.
+func (m *Mem) Ops() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ops
+}
+
+// begin counts op and asks the hook about it.
+func (m *Mem) begin(op Op) error {
+	m.mu.Lock()
+	m.ops++
+	op.N = m.ops
+	hook := m.hook
+	m.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook(op)
+}
+
+// do is one operation: the hook without m's lock, then effect with it.
+func (m *Mem) do(op Op, effect func() error) error {
+	err := m.begin(op)
+	if err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		err = effect()
+	}
+	return wrap(op.Kind.String(), op.Name, err)
+}
+
+// OpenDir implements FS.
+func (m *Mem) OpenDir(name string, create bool) (Dir, error) {
+	full := path.Clean("/" + filepath.ToSlash(name))
+	d := &memDir{m: m, at: full, prefix: ".", closed: new(atomic.Bool)}
+	if create {
+		err := m.do(Op{Kind: OpOpenDir, Name: full}, func() (err error) {
+			d.base, err = m.makeDirLocked(full)
+			return err
+		})
+		return d.orNil(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var err error
+	d.base, err = m.root.dirAt(full[1:])
+	return d.orNil(wrap(OpOpenDir.String(), full, err))
+}
+
+// makeDirLocked makes the directory at full as OS does: see makeDir.
+func (m *Mem) makeDirLocked(full string) (*node, error) {
+	at, above := m.root, (*node)(nil)
+	for name := range strings.SplitSeq(full[1:], "/") {
+		if name == "" {
+			break // full is "/"
+		}
+		next := at.names[name]
+		if next == nil {
+			m.syncDirLocked(above)
+			next = newDir()
+			m.applyLocked(half{at, name, next})
+		}
+		if !next.isDir() {
+			return nil, ErrNotRegular
+		}
+		at, above = next, at
+	}
+	m.syncDirLocked(above)
+	return at, nil
+}
+
+// A nameOp is a change of names that a power loss undoes or not, as a whole.
+// A rename has two halves, which syncing directories may make durable one by
+// one.
+type nameOp struct{ halves []half }
+
+// A half makes name stand for to in a directory, or for nothing if to is nil.
+type half struct {
+	dir  *node
+	name string
+	to   *node
+}
+
+func (h half) apply(names map[string]*node) {
+	if h.to == nil {
+		delete(names, h.name)
+		return
+	}
+	names[h.name] = h.to
+}
+
+func (m *Mem) applyLocked(halves ...half) {
+	for _, h := range halves {
+		h.apply(h.dir.names)
+	}
+	m.pending = append(m.pending, &nameOp{halves})
+}
+
+// syncDirLocked makes the names in dir durable; nil is no directory.
+func (m *Mem) syncDirLocked(dir *node) {
+	var rest []*nameOp
+	for _, op := range m.pending {
+		var open []half
+		for _, h := range op.halves {
+			if h.dir == dir {
+				h.apply(dir.durable)
+				continue
+			}
+			open = append(open, h)
+		}
+		if len(open) > 0 {
+			rest = append(rest, &nameOp{open})
+		}
+	}
+	m.pending = rest
+}
+
+var errClosed = errors.New("the directory or file is closed")

@@ -1,0 +1,93 @@
+package fs
+
+import "fmt"
+
+// OpKind says what an Op does.
+type OpKind uint8
+
+// The operations of a Mem that can be made to fail. Publishing a mapping and
+// letting go of a mapping or a lock are not among them.
+const (
+	OpOpenDir OpKind = iota // of OpenDir with create
+	OpMkdir
+	OpCreate
+	OpOpen
+	OpRename
+	OpRemove
+	OpList
+	OpSyncDir
+	OpLock
+	OpSize
+	OpReadAt
+	OpWriteAt
+	OpTruncate
+	OpAllocate
+	OpSync
+	OpMap
+	OpClose // of a file
+)
+
+var opNames = [...]string{
+	OpOpenDir:  "open directory",
+	OpMkdir:    "mkdir",
+	OpCreate:   "create",
+	OpOpen:     "open",
+	OpRename:   "rename",
+	OpRemove:   "remove",
+	OpList:     "list",
+	OpSyncDir:  "sync directory",
+	OpLock:     "lock",
+	OpSize:     "size",
+	OpReadAt:   "read",
+	OpWriteAt:  "write",
+	OpTruncate: "truncate",
+	OpAllocate: "allocate",
+	OpSync:     "sync",
+	OpMap:      "map",
+	OpClose:    "close",
+}
+
+func (k OpKind) String() string {
+	if int(k) < len(opNames) {
+		return opNames[k]
+	}
+	return fmt.Sprintf("OpKind(%d)", uint8(k))
+}
+
+// An Op is one operation of a Mem, as a hook sees it.
+type Op struct {
+	N    int64 // 1 for the first operation of this Mem
+	Kind OpKind
+	Name string // full path, from "/"
+	To   string // the new full path, of OpRename only
+
+	// Off and Len are the range in bytes of OpReadAt, OpWriteAt and
+	// OpAllocate. OpTruncate and OpMap have their size in Len.
+	Off, Len int64
+}
+
+// String describes the operation without its number: two runs that do the
+// same give the same lines.
+func (o Op) String() string {
+	switch o.Kind {
+	case OpRename:
+		return fmt.Sprintf("rename %s to %s", o.Name, o.To)
+	case OpReadAt, OpWriteAt, OpAllocate:
+		return fmt.Sprintf("%s %s [%d,%d)", o.Kind, o.Name, o.Off, o.Off+o.Len)
+	case OpTruncate, OpMap:
+		return fmt.Sprintf("%s %s at %d", o.Kind, o.Name, o.Len)
+	}
+	return o.Kind.String() + " " + o.Name
+}
+
+// A ShortWriteError makes a WriteAt write the first N bytes and then fail with
+// Err. Any other operation just fails.
+type ShortWriteError struct {
+	N   int
+	Err error // not nil
+}
+
+func (e *ShortWriteError) Error() string { return fmt.Sprintf("after %d bytes: %v", e.N, e.Err) }
+
+// Unwrap returns Err.
+func (e *ShortWriteError) Unwrap() error { return e.Err }
