@@ -15,6 +15,11 @@ const (
 
 	defaultStickyBytes  = 64 << 10
 	defaultStickyLinger = 10 * time.Millisecond
+
+	// A stream is fast if less than this fraction of Linger went by between two
+	// looks at the clock; then the next stickyUntimed records do without.
+	stickyFastFraction = 10
+	stickyUntimed      = 7
 )
 
 // StickyConfig says how long [Sticky] keeps to a partition. More makes larger
@@ -26,7 +31,9 @@ type StickyConfig struct {
 	// larger is a turn of its own. Zero: 64 KiB. Negative: an error.
 	Bytes int
 	// Linger is the longest time between the first record of a turn and its
-	// last. Zero: 10 ms. Negative: an error.
+	// last. In a fast stream the clock is not read for every record: if such
+	// a stream halts, up to 7 records after the halt may join the turn before
+	// it. Zero: 10 ms. Negative: an error.
 	Linger time.Duration
 }
 
@@ -80,6 +87,8 @@ type sticky struct {
 
 	mu      sync.Mutex
 	began   time.Duration // guarded by mu: when the turn's first record came
+	timed   time.Duration // guarded by mu: when the clock was read last
+	untimed int           // guarded by mu: how many records to take before it is read again
 	used    int           // guarded by mu: bytes of the turn so far
 	batched int           // guarded by mu: how many of them its latest BatchEnd has seen
 	over    bool          // guarded by mu: the turn was ended early
@@ -113,27 +122,48 @@ func (s *sticky) Partition(rec record.Record, n int) (int, error) {
 
 // take counts a record of the given size to a turn and returns its partition.
 func (s *sticky) take(bytes, n int) int {
-	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := int(s.current.Load())
-	if s.endsLocked(p, now, bytes, n) {
+	if s.endsLocked(p, bytes, n) {
 		p = s.another(p, n)
-		s.current.Store(int64(p))
-		s.began, s.used, s.batched, s.over = now, 0, 0, false
+		s.beginLocked(p)
 	}
 	s.used += bytes
 	return p
 }
 
 // endsLocked tells whether the turn of p is over before a record of the given
-// size. Another goroutine may have begun the turn after this one read now: the
-// difference is negative then, and the turn goes on.
-func (s *sticky) endsLocked(p int, now time.Duration, bytes, n int) bool {
+// size.
+func (s *sticky) endsLocked(p, bytes, n int) bool {
 	return p < 0 || p >= n || // the first record, or n has changed
 		s.over ||
-		now-s.began >= s.config.Linger ||
-		s.used > 0 && bytes > s.config.Bytes-s.used
+		bytes > s.config.Bytes-s.used ||
+		s.lingeredLocked()
+}
+
+// lingeredLocked tells whether Linger is over. Reading the clock takes twice
+// as long as all the rest of take, so while records come fast, most of them go
+// by without.
+func (s *sticky) lingeredLocked() bool {
+	if s.untimed > 0 {
+		s.untimed--
+		return false
+	}
+	now := s.now()
+	if now-s.timed < s.config.Linger/stickyFastFraction {
+		s.untimed = stickyUntimed
+	}
+	s.timed = now
+	return now-s.began >= s.config.Linger
+}
+
+// beginLocked begins the turn of p.
+func (s *sticky) beginLocked(p int) {
+	now := s.now()
+	s.current.Store(int64(p))
+	s.began, s.timed = now, now
+	s.used, s.batched, s.over = 0, 0, false
 }
 
 // another returns a random partition other than p, or any if p is not one of
