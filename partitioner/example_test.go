@@ -1,0 +1,88 @@
+package partitioner_test
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/braidlog/braidlog/partitioner"
+	"github.com/braidlog/braidlog/record"
+)
+
+// Records of one key share a partition.
+func ExampleKey() {
+	p := partitioner.Key()
+	for _, key := range []string{"order-123", "order-124", "order-123"} {
+		n, err := p.Partition(record.Record{Key: []byte(key)}, 12)
+		fmt.Println(key, n, err)
+	}
+	// Output:
+	// order-123 1 <nil>
+	// order-124 6 <nil>
+	// order-123 1 <nil>
+}
+
+// A Kafka topic of 12 partitions has these keys in the same ones.
+func ExampleKafka() {
+	p := partitioner.Kafka()
+	for _, key := range []string{"order-123", "order-124", "order-123"} {
+		n, err := p.Partition(record.Record{Key: []byte(key)}, 12)
+		fmt.Println(key, n, err)
+	}
+	// Output:
+	// order-123 1 <nil>
+	// order-124 11 <nil>
+	// order-123 1 <nil>
+}
+
+func ExampleRoundRobin() {
+	p := partitioner.RoundRobin()
+	for range 4 {
+		n, _ := p.Partition(record.Record{Key: []byte("order-123")}, 3)
+		fmt.Print(n, " ")
+	}
+	// Output: 0 1 2 0
+}
+
+// Records that come together go together, here 1 MiB of them or a minute's.
+func ExampleSticky() {
+	p := partitioner.Sticky(partitioner.StickyConfig{Bytes: 1 << 20, Linger: time.Minute})
+	first, _ := p.Partition(record.Record{Value: []byte("a")}, 6)
+	second, _ := p.Partition(record.Record{Value: []byte("b")}, 6)
+	fmt.Println(first == second)
+	// Output: true
+}
+
+// Keys are "tenant/order": all orders of a tenant stay in order.
+func ExampleFunc() {
+	byKey := partitioner.Key()
+	p := partitioner.Func("by-tenant-1", func(rec record.Record, n int) (int, error) {
+		tenant, _, found := bytes.Cut(rec.Key, []byte("/"))
+		if !found {
+			return 0, fmt.Errorf("key %q has no tenant", rec.Key)
+		}
+		return byKey.Partition(record.Record{Key: tenant}, n)
+	})
+
+	for _, key := range []string{"acme/1", "acme/2", "globex/1", "orphan"} {
+		n, err := p.Partition(record.Record{Key: []byte(key)}, 12)
+		fmt.Println(key, n, err)
+	}
+	fmt.Println(partitioner.Placement(p))
+	// Output:
+	// acme/1 8 <nil>
+	// acme/2 8 <nil>
+	// globex/1 2 <nil>
+	// orphan 0 key "orphan" has no tenant
+	// func:by-tenant-1
+}
+
+func ExampleByPlacement() {
+	for _, placement := range []string{"kafka", "func:by-tenant-1"} {
+		p, ok := partitioner.ByPlacement(placement)
+		fmt.Println(placement, p != nil, ok)
+	}
+	// Output:
+	// kafka true true
+	// func:by-tenant-1 false false
+}
