@@ -268,3 +268,10 @@ func uvarint(b []byte) (uint64, int) {
 	}
 	return binary.Uvarint(b)
 }
+
+// Plausible reports, without looking at the checksum, whether a frame may
+// begin at b[0], which stands at position. It is for searching behind damage.
+// b must hold HeaderBytes.
+func Plausible(b []byte, position int64) bool {
+	return int64(binary.LittleEndian.Uint32(b[atPosition:])) == position
+}

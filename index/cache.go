@@ -1,0 +1,28 @@
+package index
+
+// CacheMode says which indexes stay in memory. It changes how fast a look-up
+// by offset or time is, and nothing else.
+type CacheMode uint8
+
+// The cache modes.
+const (
+	// ActiveSegment keeps the index of the segment being written: 16 bytes
+	// for each kibibyte. Look-ups in others read a few places of a file.
+	ActiveSegment CacheMode = iota
+	// All keeps every index once it was used.
+	All
+	// None keeps only what is not in a file yet.
+	None
+)
+
+func (m CacheMode) String() string {
+	switch m {
+	case ActiveSegment:
+		return "active"
+	case All:
+		return "all"
+	case None:
+		return "none"
+	}
+	return "unknown"
+}

@@ -1,0 +1,219 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sort"
+
+	"github.com/braidlog/braidlog/internal/fs"
+)
+
+const (
+	magic       = "braididx"
+	version     = 1
+	headerBytes = 48
+	entryBytes  = 16
+	// maxFileBytes bounds what Load takes into memory: the entries of the
+	// largest segment.
+	maxFileBytes = headerBytes + (1<<30)/Every*entryBytes
+)
+
+// ErrWrong is in the chain of every error that says that an index file is not
+// the index of its segment.
+var ErrWrong = errors.New("not an index of this segment")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Write appends the entries that the file called name lacks, making the file
+// if need be. Nothing is synced. Calls must not overlap.
+func (x *Index) Write(d fs.Dir, name string) error {
+	entries, written := x.pending()
+	if len(entries) == 0 && written > 0 {
+		return nil
+	}
+	f, err := x.openForWrite(d, name, written)
+	if err != nil {
+		return fmt.Errorf("write index %s: %w", name, err)
+	}
+	b := make([]byte, 0, len(entries)*entryBytes)
+	for _, e := range entries {
+		b = appendEntry(b, e, x.base)
+	}
+	_, err = f.WriteAt(b, headerBytes+int64(written)*entryBytes)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write index %s: %w", name, err)
+	}
+	x.wrote(written + len(entries))
+	return nil
+}
+
+// openForWrite opens the file, or makes it with its header if nothing was
+// written yet. What stands there from before is not ours then.
+func (x *Index) openForWrite(d fs.Dir, name string, written int) (fs.File, error) {
+	if written > 0 {
+		return d.Open(name, true)
+	}
+	f, err := d.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		if err = d.Remove(name); err == nil {
+			f, err = d.Create(name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteAt(x.header(), 0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (x *Index) header() []byte {
+	b := make([]byte, headerBytes)
+	copy(b, magic)
+	binary.LittleEndian.PutUint32(b[8:], version)
+	copy(b[16:], x.id[:])
+	binary.LittleEndian.PutUint64(b[32:], uint64(x.base))
+	binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
+	return b
+}
+
+func appendEntry(b []byte, e Entry, base int64) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(e.Offset-base))
+	b = binary.LittleEndian.AppendUint32(b, uint32(e.Position))
+	return binary.LittleEndian.AppendUint64(b, uint64(e.Time))
+}
+
+func parseEntry(b []byte, base int64) Entry {
+	return Entry{
+		Offset:   base + int64(binary.LittleEndian.Uint32(b)),
+		Position: int64(binary.LittleEndian.Uint32(b[4:])),
+		Time:     int64(binary.LittleEndian.Uint64(b[8:])),
+	}
+}
+
+// A File is an index file opened for look-ups that keep nothing in memory.
+type File struct {
+	f     fs.File
+	base  int64
+	count int
+}
+
+// Open opens the index file called name of the segment with this id and base
+// offset. An error that wraps ErrWrong or fs.ErrNotExist means that the file
+// has to be made anew.
+func Open(d fs.Dir, name string, id [16]byte, base int64) (*File, error) {
+	f, err := d.Open(name, false)
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	x := &File{f: f, base: base}
+	if err = x.check(name, id); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return x, nil
+}
+
+func (x *File) check(name string, id [16]byte) error {
+	size, err := x.f.Size()
+	if err != nil {
+		return fmt.Errorf("open index: %w", err)
+	}
+	if size < headerBytes || size > maxFileBytes {
+		return fmt.Errorf("open index %s: %w: it has %d bytes", name, ErrWrong, size)
+	}
+	got := make([]byte, headerBytes)
+	if _, err = x.f.ReadAt(got, 0); err != nil {
+		return fmt.Errorf("open index: %w", err)
+	}
+	if string(got) != string(New(id, x.base).header()) {
+		return fmt.Errorf("open index %s: %w: header does not match", name, ErrWrong)
+	}
+	x.count = int((size - headerBytes) / entryBytes)
+	return nil
+}
+
+// Close closes the file.
+func (x *File) Close() error { return x.f.Close() }
+
+// Len returns the number of entries.
+func (x *File) Len() int { return x.count }
+
+// At returns entry i, as it stands in the file.
+func (x *File) At(i int) (Entry, error) {
+	b := make([]byte, entryBytes)
+	if _, err := x.f.ReadAt(b, headerBytes+int64(i)*entryBytes); err != nil {
+		return Entry{}, fmt.Errorf("read index: %w", err)
+	}
+	return parseEntry(b, x.base), nil
+}
+
+// FindOffset is Index.FindOffset on the file.
+func (x *File) FindOffset(offset int64) (Entry, bool, error) {
+	return x.find(func(e Entry) bool { return e.Offset > offset })
+}
+
+// FindTime is Index.FindTime on the file.
+func (x *File) FindTime(t int64) (Entry, bool, error) {
+	return x.find(func(e Entry) bool { return e.Time >= t })
+}
+
+func (x *File) find(beyond func(Entry) bool) (found Entry, ok bool, err error) {
+	n := sort.Search(x.count, func(i int) bool {
+		if err != nil {
+			return true
+		}
+		var e Entry
+		e, err = x.At(i)
+		return err == nil && beyond(e)
+	})
+	if err != nil || n == 0 {
+		return Entry{}, false, err
+	}
+	found, err = x.At(n - 1)
+	// In a file of garbage the search ends anywhere.
+	return found, err == nil && !beyond(found), err
+}
+
+// Load reads the whole file into an Index, up to the last entry that rises.
+// Errors are as of Open.
+func Load(d fs.Dir, name string, id [16]byte, base int64) (x *Index, err error) {
+	f, err := Open(d, name, id, base)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b := make([]byte, f.count*entryBytes)
+	if _, err = f.f.ReadAt(b, headerBytes); err != nil && !(err == io.EOF && len(b) == 0) {
+		return nil, fmt.Errorf("read index %s: %w", name, err)
+	}
+	x = New(id, base)
+	last := Entry{Offset: -1, Time: -1 << 63}
+	for ; len(b) > 0; b = b[entryBytes:] {
+		e := parseEntry(b, base)
+		if e.Position <= last.Position || e.Offset < last.Offset || e.Time < last.Time {
+			break
+		}
+		x.Add(e)
+		last = e
+	}
+	x.wrote(x.count)
+	return x, nil
+}
+
+// Keep drops every entry for which keep is false and all behind it, in memory
+// and, at the next Write, in the file.
+func (x *Index) Keep(keep func(Entry) bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := sort.Search(x.count, func(i int) bool { return !keep(x.atLocked(i)) })
+	kept := New(x.id, x.base)
+	for i := range n {
+		kept.Add(x.atLocked(i))
+	}
+	x.chunks, x.count = kept.chunks, kept.count
+	x.written = min(x.written, n)
+}

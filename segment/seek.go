@@ -1,0 +1,172 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/braidlog/braidlog/index"
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/record"
+)
+
+// Seek returns the position of a batch at or before the one that holds
+// offset, and the offset it begins with. Reading on from there finds it.
+func (s *Segment) Seek(offset int64) (position, base int64, err error) {
+	return s.seek(query{offset: offset})
+}
+
+// SeekTime returns the position of a batch at or before the first one that
+// was appended at or after t, in nanoseconds since 1970 UTC.
+func (s *Segment) SeekTime(t int64) (position, base int64, err error) {
+	return s.seek(query{time: t, byTime: true})
+}
+
+// A query asks for an offset or for a time.
+type query struct {
+	offset, time int64
+	byTime       bool
+}
+
+// A finder is an index, in memory or in a file.
+type finder interface {
+	FindOffset(int64) (index.Entry, bool, error)
+	FindTime(int64) (index.Entry, bool, error)
+}
+
+func (q query) in(f finder) (index.Entry, bool, error) {
+	if q.byTime {
+		return f.FindTime(q.time)
+	}
+	return f.FindOffset(q.offset)
+}
+
+// seek asks the index and believes it only as far as the batch it names bears
+// it out. A wrong index of a sealed segment is made anew and asked again;
+// without one the answer is the segment's beginning, which is always right.
+func (s *Segment) seek(q query) (position, base int64, err error) {
+	for try := range 2 {
+		e, ok, err := s.lookUp(q)
+		if err == nil && !ok {
+			break
+		}
+		if err == nil {
+			if err = s.check(e); err == nil {
+				return e.Position, e.Offset, nil
+			}
+		}
+		if !mendable(err) {
+			return 0, 0, err
+		}
+		if try > 0 || s.writing.Load() {
+			break
+		}
+		if err = s.reindex(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return FirstFrame, s.Base, nil
+}
+
+// mendable reports whether an error of the index is one that a new index
+// would not have.
+func mendable(err error) bool {
+	return errors.Is(err, index.ErrWrong) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrNotRegular)
+}
+
+// lookUp asks the index in memory, else the file.
+func (s *Segment) lookUp(q query) (index.Entry, bool, error) {
+	if x := s.idx.Load(); x != nil {
+		if e, ok, err := q.in(x); ok || err != nil || x.Whole() {
+			return e, ok, err
+		}
+	}
+	if s.place.Cache == index.All {
+		x, err := s.load()
+		if err != nil {
+			return index.Entry{}, false, err
+		}
+		return q.in(x)
+	}
+	f, err := index.Open(s.place.Dir, IndexName(s.Base), s.ID, s.Base)
+	if err != nil {
+		return index.Entry{}, false, err
+	}
+	e, ok, err := q.in(f)
+	return e, ok, errors.Join(err, f.Close())
+}
+
+// load takes the index file into memory, to stay.
+func (s *Segment) load() (*index.Index, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.idx.Load(); x != nil {
+		return x, nil
+	}
+	x, err := index.Load(s.place.Dir, IndexName(s.Base), s.ID, s.Base)
+	if err == nil {
+		s.idx.Store(x)
+	}
+	return x, err
+}
+
+// check compares an index entry with the batch it points to.
+func (s *Segment) check(e index.Entry) error {
+	wrong := fmt.Errorf("index of segment %s: %w: no batch of offset %d at position %d", s.Name(), index.ErrWrong, e.Offset, e.Position)
+	if e.Position < FirstFrame || e.Position%record.FrameAlign != 0 || e.Position >= s.Readable() {
+		return wrong
+	}
+	var c Scanner
+	c.Start(s, e.Position, e.Offset, s.Readable())
+	var b record.Batch
+	err := c.Next(&b)
+	var damage *DamageError
+	if errors.As(err, &damage) || err == nil && b.Time != e.Time {
+		return wrong
+	}
+	return err
+}
+
+// reindex reads the whole segment and writes its index anew.
+func (s *Segment) reindex() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.build()
+	if err != nil {
+		return err
+	}
+	// Where it cannot be written (a full disk, a read-only store) it stays in
+	// memory: a reader gets its answer all the same.
+	if s.place.ReadOnly || s.place.Cache == index.All || x.Write(s.place.Dir, IndexName(s.Base)) != nil {
+		s.idx.Store(x)
+	}
+	return nil
+}
+
+// build makes an index of what the segment's batches say.
+func (s *Segment) build() (*index.Index, error) {
+	x := index.New(s.ID, s.Base)
+	var c Scanner
+	c.Start(s, FirstFrame, s.Base, s.Readable())
+	for last := int64(0); ; {
+		at := c.Position()
+		var b record.Batch
+		err := c.Next(&b)
+		var damage *DamageError
+		switch {
+		case err == io.EOF:
+			return x, nil
+		case errors.As(err, &damage):
+			if _, err = c.Search(s.End()); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if last == 0 || at >= last+index.Every {
+			x.Add(index.Entry{Offset: b.Base, Position: at, Time: b.Time})
+			last = at
+		}
+	}
+}
