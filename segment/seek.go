@@ -10,9 +10,9 @@ import (
 	"github.com/braidlog/braidlog/record"
 )
 
-// Seek returns the position of a batch at or before the one that holds
+// SeekOffset returns the position of a batch at or before the one that holds
 // offset, and the offset it begins with. Reading on from there finds it.
-func (s *Segment) Seek(offset int64) (position, base int64, err error) {
+func (s *Segment) SeekOffset(offset int64) (position, base int64, err error) {
 	return s.seek(query{offset: offset})
 }
 
