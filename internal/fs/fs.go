@@ -37,8 +37,9 @@ var (
 
 // An FS opens directories and knows which boot of the machine this is.
 type FS interface {
-	// OpenDir opens the directory at path. With create it makes the directory
-	// and its missing parents first, and syncs the parents.
+	// OpenDir opens the directory at path, which the operating system resolves
+	// like any path of its own. With create it makes the directory and its
+	// missing parents first, and syncs the parents.
 	OpenDir(path string, create bool) (Dir, error)
 
 	// BootID names the current boot of the machine. Empty means unknown, and
@@ -66,8 +67,9 @@ type Dir interface {
 	// Open opens an existing regular file, for writing too if write is set.
 	Open(name string, write bool) (File, error)
 
-	// Rename gives the file or directory another name, replacing a file of
-	// that name. It is atomic, and durable once both directories are synced.
+	// Rename gives the file or directory another name. A file replaces a file
+	// of that name; if a directory has it, the error is ErrExist. It is atomic,
+	// and durable once both directories are synced.
 	Rename(from, to string) error
 
 	// Remove removes a file or an empty directory.
@@ -79,15 +81,19 @@ type Dir interface {
 
 	// Sync makes every earlier Mkdir, Create, Rename and Remove directly
 	// inside the directory called name survive a power loss. What is inside
-	// files is not its business.
+	// files is not its business. On Windows it does nothing: there is no such
+	// call, and NTFS journals names in its own time.
 	Sync(name string) error
 
 	// Lock takes the exclusive lock that the file called name stands for,
 	// making the file if need be, and writes holder into it. It does not
 	// wait: if somebody has it, the error is a *LockedError. The lock is let
 	// go by Close and by the end of the process. The file is never removed.
+	// A directory has one lock: two lock files in it exclude each other.
 	Lock(name, holder string) (io.Closer, error)
 
+	// Close lets go of the directory, and every Sub of it fails from then on.
+	// Files and locks that were opened through it stay open.
 	Close() error
 }
 
@@ -123,7 +129,10 @@ type File interface {
 
 	// Allocate reserves disk space for [off, off+n), lengthening the file if
 	// need be; new bytes read as zeros. When it succeeds, a write in that
-	// range does not fail for want of space.
+	// range does not fail for want of space; where the system cannot reserve,
+	// zeros are written behind the end, so holes in front of it stay holes.
+	// When it fails, the length is what it was. Nothing else may change the
+	// length meanwhile. n must be positive.
 	Allocate(off, n int64) error
 
 	// Sync waits until the file's data and length would survive a power
@@ -131,27 +140,35 @@ type File interface {
 	// last Sync that succeeded, and a later nil proves nothing.
 	Sync() error
 
-	// Map maps the first size bytes into memory, shared with the file. The
-	// file may be shorter; touching bytes behind its end then faults. At
-	// most one mapping of a file is made at a time.
+	// Map maps the first size bytes into memory, shared with the file, which
+	// must be open for writing; size must be positive. The file may be shorter;
+	// touching bytes behind its end then faults. At most one mapping of a file
+	// is made at a time, and it is unmapped before the file is closed.
+	//
+	// While it lasts, the mapped range must be written through it only: under
+	// the race detector and in a Mem it is a copy, in which other writes do
+	// not show, and which reaches the file by Publish.
 	Map(size int64) (*Mapping, error)
 
+	// Close closes the file, also when it returns an error. It syncs nothing.
 	Close() error
 }
 
 // A Mapping is the beginning of a file as memory.
 type Mapping struct {
-	// Bytes is the mapped range. A store to it is a write to the file; it
-	// survives the end of the process, and a power loss once File.Sync
-	// returned.
+	// Bytes is the mapped range. A store to it, once published, is a write to
+	// the file; it survives the end of the process, and a power loss once
+	// File.Sync returned.
 	Bytes []byte
 
 	publish func(from, to int64) error
 	unmap   func() error
 }
 
-// Publish tells the file that Bytes[from:to] was written. Where memory and
-// file are really shared it does nothing.
+// Publish tells the file that Bytes[from:to] was written. Nobody may store to
+// that range meanwhile. Where memory and file are really shared it does
+// nothing; elsewhere a range behind the end of the file is an error, in place
+// of the fault that a real mapping would have raised.
 func (m *Mapping) Publish(from, to int64) error {
 	if m.publish == nil {
 		return nil

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -182,5 +181,3 @@ func (m *Mem) syncDirLocked(dir *node) {
 	}
 	m.pending = rest
 }
-
-var errClosed = errors.New("the directory or file is closed")

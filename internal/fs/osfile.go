@@ -112,7 +112,9 @@ func (f *osFile) mapOnce(size int64) (*Mapping, error) {
 	}
 	unmap := m.unmap
 	m.unmap = func() error {
-		defer f.mapped.Store(false)
+		if !f.mapped.CompareAndSwap(true, false) {
+			return wrap("unmap", f.path, errClosed)
+		}
 		return wrap("unmap", f.path, unmap())
 	}
 	return m, nil
