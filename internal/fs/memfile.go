@@ -100,13 +100,11 @@ func (f *memFile) Allocate(off, n int64) error {
 }
 
 func (f *memFile) Sync() error {
-	done := false
 	err := f.op(OpSync, 0, 0, func() error {
-		done = true
 		f.node.sync()
 		return nil
 	})
-	if !done {
+	if err != nil && !errors.Is(err, errClosed) {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
 		f.node.failSync()

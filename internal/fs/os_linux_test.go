@@ -1,0 +1,83 @@
+package fs
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestBootID(t *testing.T) {
+	require.Len(t, OS{}.BootID(), len("ca1ddbc9-46b5-4bd1-9d5c-e6ff5e3f2f9c"))
+	require.Equal(t, OS{}.BootID(), OS{}.BootID())
+}
+
+// Allocated means that blocks were taken, not that a length was set.
+func TestAllocateTakesSpace(t *testing.T) {
+	const want = 1 << 20
+	ways := map[string]func(f *osFile) error{
+		"fallocate": func(f *osFile) error { return f.Allocate(0, want) },
+		"zeros":     func(f *osFile) error { return f.appendZeros(want) },
+	}
+	for name, allocate := range ways {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			d := openDir(t, OS{}, dir)
+			f, err := d.Create("f")
+			require.NoError(t, err)
+			_, err = f.WriteAt([]byte("kept"), 0)
+			require.NoError(t, err)
+			require.NoError(t, allocate(f.(*osFile)))
+			require.NoError(t, f.Sync())
+
+			var st unix.Stat_t
+			require.NoError(t, unix.Stat(filepath.Join(dir, "f"), &st))
+			require.EqualValues(t, want, st.Size)
+			require.GreaterOrEqual(t, st.Blocks*512, int64(want))
+			b := make([]byte, 5)
+			_, err = f.ReadAt(b, 0)
+			require.NoError(t, err)
+			require.Equal(t, "kept\x00", string(b))
+			require.NoError(t, f.Close())
+		})
+	}
+}
+
+func TestFailedAllocateKeepsLength(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir())
+	create(t, d, "f", "abc")
+	f, err := d.Open("f", true)
+	require.NoError(t, err)
+	require.Error(t, f.Allocate(0, 1<<62), "no disk is that big")
+	require.NoError(t, f.Close())
+	require.Equal(t, "abc", content(t, d, "f"))
+}
+
+// A descriptor would be left behind by a refusal that forgot to close.
+func TestRefusalsCloseWhatTheyOpened(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir())
+	lock, err := d.Lock("LOCK", "first")
+	require.NoError(t, err)
+	before := openDescriptors(t)
+	for range 10 {
+		_, err = d.Lock("LOCK", "second")
+		require.ErrorIs(t, err, ErrLocked)
+		_, err = d.Lock("missing/LOCK", "second")
+		require.Error(t, err)
+		_, err = ReadFile(d, "LOCK", 1)
+		require.Error(t, err)
+		require.NoError(t, d.Sync("."))
+	}
+	require.Equal(t, before, openDescriptors(t))
+	require.NoError(t, lock.Close())
+	require.Equal(t, before-2, openDescriptors(t))
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(fds)
+}
