@@ -373,6 +373,24 @@ func TestCrashAfterOpenDir(t *testing.T) {
 	require.Equal(t, []string{"", "a/ a/b/ a/b/c/"}, afterCrashes(t, m))
 }
 
+// A rename of which one directory was synced may leave a file with two names.
+// It is still one file.
+func TestCrashLeavesTwoNames(t *testing.T) {
+	m := NewMem()
+	d := openDir(t, m, "/")
+	replaces("f", "A")(t, d)
+	require.NoError(t, d.Mkdir("d"))
+	require.NoError(t, d.Sync("."))
+	require.NoError(t, d.Rename("f", "d/g"))
+	require.NoError(t, d.Sync("d"))
+
+	c := m.Crash(func() bool { return false })
+	require.Equal(t, "d/ d/g:A f:A", show(t, c))
+	writes("f", 0, "X")(t, openDir(t, c, "/"))
+	require.Equal(t, "d/ d/g:X f:X", show(t, c))
+	require.Equal(t, "d/ d/g:X f:X", show(t, c.Kill()))
+}
+
 // Crashing is random access to history: a hook may take a copy at any moment.
 func TestCrashInHook(t *testing.T) {
 	m := NewMem()

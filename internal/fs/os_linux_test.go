@@ -55,6 +55,21 @@ func TestFailedAllocateKeepsLength(t *testing.T) {
 	require.Equal(t, "abc", content(t, d, "f"))
 }
 
+func TestAllocateGivesBackWhatItGot(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir())
+	create(t, d, "f", "abc")
+	f, err := d.Open("f", true)
+	require.NoError(t, err)
+	of := f.(*osFile)
+	err = of.orCutBack(func() error {
+		require.NoError(t, of.appendZeros(1000))
+		return ENOSPC
+	})
+	require.ErrorIs(t, err, ENOSPC)
+	require.NoError(t, f.Close())
+	require.Equal(t, "abc", content(t, d, "f"))
+}
+
 // A descriptor would be left behind by a refusal that forgot to close.
 func TestRefusalsCloseWhatTheyOpened(t *testing.T) {
 	d := openDir(t, OS{}, t.TempDir())

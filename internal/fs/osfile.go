@@ -50,24 +50,25 @@ func (f *osFile) Sync() error { return wrap("sync", f.path, f.datasync()) }
 func (f *osFile) Close() error { return wrap("close", f.path, f.f.Close()) }
 
 func (f *osFile) Allocate(off, n int64) error {
-	return wrap("allocate", f.path, f.allocateOrUndo(off, n))
+	err := errRange
+	if off >= 0 && n > 0 {
+		err = f.orCutBack(func() error { return f.allocate(off, n) })
+	}
+	return wrap("allocate", f.path, err)
 }
 
-// allocateOrUndo cuts the file back if space ran out halfway, so that the
-// little that is left is not lost to zeros.
-func (f *osFile) allocateOrUndo(off, n int64) error {
-	if off < 0 || n <= 0 {
-		return errRange
-	}
+// orCutBack restores the length if lengthen fails: a disk that fills up
+// halfway should not lose the little that is left to zeros.
+func (f *osFile) orCutBack(lengthen func() error) error {
 	size, err := f.Size()
 	if err != nil {
 		return err
 	}
-	if err := f.allocate(off, n); err != nil {
-		_ = f.f.Truncate(size) // the caller learns why allocating failed
-		return err
+	err = lengthen()
+	if err != nil {
+		_ = f.f.Truncate(size) // the caller learns why lengthening failed
 	}
-	return nil
+	return err
 }
 
 // zeros is what appendZeros writes. It is never written to.
