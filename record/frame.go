@@ -127,6 +127,8 @@ type Stamp struct {
 type Run struct {
 	Records []Record
 	Picks   []int32
+
+	skipped int // records cut off in front, if Picks is nil
 }
 
 // Len returns the number of records.
@@ -148,9 +150,9 @@ func (u Run) At(i int) *Record {
 // slice returns the records [from, to) of the run as a run.
 func (u Run) slice(from, to int) Run {
 	if u.Picks != nil {
-		return Run{u.Records, u.Picks[from:to]}
+		return Run{Records: u.Records, Picks: u.Picks[from:to]}
 	}
-	return Run{u.Records[from:to], nil}
+	return Run{Records: u.Records[from:to], skipped: u.skipped + from}
 }
 
 // Cut returns the longest beginning of the run that fits in a frame of at
@@ -289,3 +291,15 @@ func storeLength(frame []byte, n uint32) {
 }
 
 var nativeLittleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// First returns the first n records of the run as a run.
+func (u Run) First(n int) Run { return u.slice(0, n) }
+
+// Index returns the place of record number i of the run among the Records
+// that it was first made of.
+func (u Run) Index(i int) int {
+	if u.Picks != nil {
+		return int(u.Picks[i])
+	}
+	return u.skipped + i
+}

@@ -51,7 +51,7 @@ func (s *Segment) seek(q query) (position, base int64, err error) {
 			break
 		}
 		if err == nil {
-			if err = s.check(e); err == nil {
+			if _, err = s.CheckEntry(e); err == nil {
 				return e.Position, e.Offset, nil
 			}
 		}
@@ -110,23 +110,6 @@ func (s *Segment) load() (*index.Index, error) {
 	return x, err
 }
 
-// check compares an index entry with the batch it points to.
-func (s *Segment) check(e index.Entry) error {
-	wrong := fmt.Errorf("index of segment %s: %w: no batch of offset %d at position %d", s.Name(), index.ErrWrong, e.Offset, e.Position)
-	if e.Position < FirstFrame || e.Position%record.FrameAlign != 0 || e.Position >= s.Readable() {
-		return wrong
-	}
-	var c Scanner
-	c.Start(s, e.Position, e.Offset, s.Readable())
-	var b record.Batch
-	err := c.Next(&b)
-	var damage *DamageError
-	if errors.As(err, &damage) || err == nil && b.Time != e.Time {
-		return wrong
-	}
-	return err
-}
-
 // reindex reads the whole segment and writes its index anew.
 func (s *Segment) reindex() error {
 	s.mu.Lock()
@@ -169,4 +152,76 @@ func (s *Segment) build() (*index.Index, error) {
 			last = at
 		}
 	}
+}
+
+// CheckEntry returns the batch that an index entry names. An error that wraps
+// index.ErrWrong says that there is no such batch.
+func (s *Segment) CheckEntry(e index.Entry) (record.Batch, error) {
+	wrong := fmt.Errorf("index of segment %s: %w: no batch of offset %d at position %d", s.Name(), index.ErrWrong, e.Offset, e.Position)
+	if e.Position < FirstFrame || e.Position%record.FrameAlign != 0 || e.Position >= s.Readable() {
+		return record.Batch{}, wrong
+	}
+	var c Scanner
+	c.Start(s, e.Position, e.Offset, s.Readable())
+	var b record.Batch
+	err := c.Next(&b)
+	var damage *DamageError
+	if errors.As(err, &damage) || err == nil && b.Time != e.Time {
+		return record.Batch{}, wrong
+	}
+	return b, err
+}
+
+// FirstTime returns the append time of the segment's first record that can be
+// read, 0 if there is none.
+func (s *Segment) FirstTime() (int64, error) {
+	var c Scanner
+	c.Start(s, FirstFrame, s.Base, s.Readable())
+	for {
+		var b record.Batch
+		err := c.Next(&b)
+		var damage *DamageError
+		switch {
+		case err == io.EOF:
+			return 0, nil
+		case errors.As(err, &damage):
+			if found, err := c.Search(s.End()); !found {
+				return 0, err
+			}
+		case err != nil:
+			return 0, err
+		case b.Count > 0:
+			return b.Time, nil
+		}
+	}
+}
+
+// ResumeIndex takes the segment's index into memory for its writer, making it
+// anew if the file is wrong.
+func (s *Segment) ResumeIndex() error {
+	if s.writing.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := index.Load(s.place.Dir, IndexName(s.Base), s.ID, s.Base)
+	if err != nil {
+		if !mendable(err) {
+			return err
+		}
+		if x, err = s.build(); err != nil {
+			return err
+		}
+	}
+	last, ok, _ := x.FindOffset(s.End())
+	if ok {
+		if _, err = s.CheckEntry(last); err != nil {
+			if x, err = s.build(); err != nil {
+				return err
+			}
+			last, _, _ = x.FindOffset(s.End())
+		}
+	}
+	s.Resume(x, last.Position)
+	return nil
 }

@@ -265,3 +265,14 @@ func (s *Segment) Seal() error {
 	s.writing.Store(false)
 	return err
 }
+
+// Unnote forgets index entries at or behind position: the batches they name
+// were not written after all. It belongs to the writer.
+func (s *Segment) Unnote(position int64) {
+	x := s.idx.Load()
+	if x == nil {
+		return
+	}
+	x.Keep(func(e index.Entry) bool { return e.Position < position })
+	s.since = min(s.since, position-1)
+}

@@ -1,0 +1,392 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/record"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// MaxFrameBytes is what a frame of several records is cut at.
+const MaxFrameBytes = 1 << 20
+
+// indexWriteEntries is how many new index entries are written at a time: as
+// many as 256 KiB of batches have.
+const indexWriteEntries = 256
+
+// Append appends one record and returns its offset. Key, Value, Headers, ID
+// and OriginTime are taken from rec, which stays the caller's. It returns when
+// the record is as durable as the level says; a context that ends while it
+// waits gives ErrOutcomeUnknown.
+func (p *Partition) Append(ctx context.Context, rec record.Record) (offset int64, err error) {
+	if err = p.Check(&rec); err != nil {
+		return -1, p.errorf("append", err)
+	}
+	one := [1]record.Record{rec}
+	offset, _, err = p.AppendOne(ctx, one[:])
+	return offset, err
+}
+
+// AppendOne is Append for a slice of exactly one record that was checked. It
+// also returns the append time, in nanoseconds since 1970 UTC.
+func (p *Partition) AppendOne(ctx context.Context, one []record.Record) (offset, at int64, err error) {
+	var a Pending
+	if _, err = p.Submit(ctx, record.Run{Records: one}, &a); err != nil {
+		return -1, 0, err
+	}
+	if err = a.Wait(ctx); err != nil {
+		return -1, 0, err
+	}
+	return a.First, a.Time, nil
+}
+
+// AppendBatch appends records in order and fills in their Offset, Topic,
+// Partition and Timestamp. They are cut into frames of at most 1 MiB; a frame
+// is on disk whole or not at all. If not all were appended, the error is a
+// *BatchError, and the offset of those that were not is -1.
+func (p *Partition) AppendBatch(ctx context.Context, recs []record.Record) error {
+	for i := range recs {
+		if err := p.Check(&recs[i]); err != nil {
+			return p.errorf(fmt.Sprintf("append batch: record %d of", i), err)
+		}
+	}
+	if len(recs) == 0 {
+		return p.appendNothing(ctx)
+	}
+	var b Batch
+	b.Add(ctx, p, record.Run{Records: recs})
+	return b.Wait(ctx, len(recs))
+}
+
+// appendNothing returns why an append fails even if it has no records.
+func (p *Partition) appendNothing(ctx context.Context) error {
+	if err := p.checkContext(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.usableLocked()
+}
+
+// AppendAsync encodes the record and returns without waiting for it to be
+// durable; it waits only for room in the buffer. done, which may be nil, is
+// called once, later, on a goroutine of its own and under no lock, in the
+// order of offsets, with the offset or the error. It may append; it must not
+// close the partition. An error returned means that done is not called and
+// nothing was appended.
+func (p *Partition) AppendAsync(ctx context.Context, rec record.Record, done func(offset int64, err error)) error {
+	if err := p.Check(&rec); err != nil {
+		return p.errorf("append", err)
+	}
+	one := [1]record.Record{rec}
+	a := Pending{done: done}
+	if _, err := p.Submit(ctx, record.Run{Records: one[:]}, &a); err != nil {
+		return err
+	}
+	a.Kick()
+	return nil
+}
+
+// Check returns why a record cannot be appended: a *SizeError, or an origin
+// time that cannot be stored.
+func (p *Partition) Check(rec *record.Record) error {
+	c := p.config.Load()
+	if len(rec.Key) > c.MaxKeyBytes {
+		return &SizeError{"key", len(rec.Key), c.MaxKeyBytes}
+	}
+	if n := rec.UserBytes(); n > c.MaxRecordBytes {
+		return &SizeError{"record", n, c.MaxRecordBytes}
+	}
+	if n := len(rec.Headers); n > c.MaxRecordBytes/4 {
+		return &SizeError{"record, counted 4 for each header,", 4 * n, c.MaxRecordBytes}
+	}
+	if !rec.OriginTime.IsZero() && (rec.OriginTime.Before(firstTime) || rec.OriginTime.After(lastTime)) {
+		return fmt.Errorf("%w origin time: %v is not between %v and %v", ErrInvalid, rec.OriginTime, firstTime, lastTime)
+	}
+	return nil
+}
+
+// The times that nanoseconds in 64 bits can tell.
+var (
+	firstTime = time.Unix(0, math.MinInt64).UTC()
+	lastTime  = time.Unix(0, math.MaxInt64).UTC()
+)
+
+// A Pending is a frame that was encoded and may not be acknowledged yet. The
+// zero Pending is ready for Submit.
+type Pending struct {
+	First int64 // offset of its first record
+	Time  int64 // append time of its records, nanoseconds since 1970 UTC
+	Count int   // records in it
+
+	p     *Partition
+	group *group
+	done  func(int64, error)
+}
+
+// Submit encodes the first frame of a run of checked records and returns what
+// is left of the run. It waits for room and for a roll, but not for
+// durability: Wait does. After Submit, Wait or Kick must be called.
+func (p *Partition) Submit(ctx context.Context, run record.Run, a *Pending) (rest record.Run, err error) {
+	if err = p.checkContext(ctx); err != nil {
+		return run, err
+	}
+	head, rest, size := run.Cut(MaxFrameBytes, segment.MaxOffsets)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, err := p.readyLocked(ctx, head.Len(), size)
+	if err != nil {
+		return run, err
+	}
+	a.p, a.First, a.Time, a.Count = p, p.tail.next, now, head.Len()
+	if p.mapped {
+		if err = p.storeLocked(head, size, now); err != nil {
+			return run, err
+		}
+		if a.done != nil {
+			p.callLocked([]call{{a.done, a.First, nil}})
+		}
+		return rest, nil
+	}
+	a.group = p.gatherLocked(head, size, now)
+	if a.done != nil {
+		a.group.calls = append(a.group.calls, call{a.done, a.First, nil})
+	}
+	return rest, nil
+}
+
+func (p *Partition) checkContext(ctx context.Context) error {
+	if ctx == nil {
+		return p.errorf("append", fmt.Errorf("%w context: nil", ErrInvalid))
+	}
+	if err := ctx.Err(); err != nil {
+		return p.errorf("append", err)
+	}
+	return nil
+}
+
+// Wait waits until the frame is as durable as the level says. The error wraps
+// ErrOutcomeUnknown unless the records are certainly not in the log.
+func (a *Pending) Wait(ctx context.Context) error {
+	if a.group == nil {
+		return nil
+	}
+	return a.p.await(ctx, a.group)
+}
+
+// Kick sees to it that the frame is written even if nobody waits for it now.
+func (a *Pending) Kick() {
+	if a.group == nil {
+		return
+	}
+	p := a.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !a.group.finished && p.tryTakeLocked() {
+		p.shared.submit(p.leadForNobody)
+	}
+}
+
+// readyLocked returns the time of the append when a frame can be encoded at
+// the tail. It lets the lock go while it waits or does I/O.
+func (p *Partition) readyLocked(ctx context.Context, records, size int) (now int64, err error) {
+	for {
+		if err = p.usableLocked(); err != nil {
+			return 0, err
+		}
+		now = max(p.shared.clock.Now(), p.tail.time)
+		remove := p.obstacleLocked(records, size, now)
+		if remove == nil {
+			return now, nil
+		}
+		p.mu.Unlock()
+		err = remove(ctx)
+		p.mu.Lock()
+		if err != nil {
+			return 0, p.errorf("append", diskFull(err))
+		}
+	}
+}
+
+// obstacleLocked returns what has to be done, without the lock, before a
+// frame can be encoded, and nil if nothing has.
+func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Context) error {
+	switch {
+	case !p.begun:
+		return p.begin
+	case p.crowdedLocked(now):
+		return p.spaceLocked()
+	case p.fullLocked(records, size, now):
+		if p.mapped {
+			return p.rollLocked()
+		}
+		p.planLocked()
+	case !p.mapped:
+	case p.w.seg != p.tail.seg || !p.w.mapped:
+		return p.attachMapped
+	case p.tail.pos+int64(size) > p.w.allocated:
+		if p.growing != nil {
+			return p.awaitGrowth
+		}
+		if err := p.reserve(p.tail.pos + int64(size)); err != nil {
+			return func(context.Context) error { return err }
+		}
+	}
+	return nil
+}
+
+// begin tells the store that something is about to be written.
+func (p *Partition) begin(context.Context) error {
+	epoch, err := p.shared.begin()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.begun, p.epoch = true, epoch
+	p.mu.Unlock()
+	return nil
+}
+
+// crowdedLocked reports whether an append has to wait: for room in the
+// buffers, or at level Interval for a sync that is overdue.
+func (p *Partition) crowdedLocked(now int64) bool {
+	if p.pending >= maxPendingBytes {
+		return true
+	}
+	c := p.config.Load()
+	if c.Durability != Interval {
+		return false
+	}
+	e := c.SyncEvery
+	unsynced := p.tail.next - p.durable.Load()
+	return unsynced >= 2*e.Records || p.dirty >= 2*e.Bytes || p.dirtyAt != 0 && now-p.dirtyAt >= 2*int64(e.Time)
+}
+
+// spaceLocked returns a wait for the next commit or sync, which it sees to.
+func (p *Partition) spaceLocked() func(context.Context) error {
+	if p.space == nil {
+		p.space = make(chan struct{})
+	}
+	space := p.space
+	p.askLocked()
+	if len(p.groups) > 0 && p.tryTakeLocked() {
+		p.shared.submit(p.leadForNobody)
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-space:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// fullLocked reports whether a frame has to go to another segment.
+func (p *Partition) fullLocked(records, size int, now int64) bool {
+	t, c := &p.tail, p.config.Load()
+	if t.seg == nil || t.full {
+		return true
+	}
+	return t.pos+int64(size) > max(c.SegmentBytes, segment.FirstFrame+int64(size)) ||
+		t.next-t.seg.Base+int64(records) > segment.MaxOffsets ||
+		t.first != 0 && now-t.first >= int64(c.SegmentAge)
+}
+
+// storeLocked encodes a frame into the mapped window and publishes it.
+func (p *Partition) storeLocked(run record.Run, size int, now int64) error {
+	t := &p.tail
+	durable := p.durable.Load()
+	if err := t.seg.EncodeMapped(run, size, p.stampLocked(now, durable)); err != nil {
+		// Its length was not stored: there is no such frame.
+		p.poisonLocked(err)
+		return p.failed
+	}
+	p.witness = durable
+	t.seg.Note(t.next, t.pos, now)
+	p.advanceLocked(run.Len(), size, now)
+	t.seg.Publish(t.pos, t.next)
+	p.visible.Store(t.next)
+	p.wroteLocked(size, now)
+	if p.w.allocated-t.pos < p.w.step/4 {
+		p.growSoonLocked()
+	}
+	p.watch.wake()
+	return nil
+}
+
+// wroteLocked counts what was written and not synced.
+func (p *Partition) wroteLocked(size int, now int64) {
+	p.dirty += int64(size)
+	if p.dirtyAt == 0 {
+		p.dirtyAt = now
+		p.wakeAtLocked(p.dueLocked(now))
+	}
+	p.askLocked()
+	if p.tail.seg.IndexDue() >= indexWriteEntries {
+		p.noteSoonLocked()
+	}
+}
+
+// askLocked asks for a sync if level Interval wants one.
+func (p *Partition) askLocked() {
+	c := p.config.Load()
+	if c.Durability != Interval || p.syncAsked {
+		return
+	}
+	if p.tail.next-p.durable.Load() >= c.SyncEvery.Records || p.dirty >= c.SyncEvery.Bytes {
+		p.syncSoonLocked()
+	}
+}
+
+// diskFull adds ErrDiskFull to an error that means it.
+func diskFull(err error) error {
+	if fs.IsNoSpace(err) && !errors.Is(err, ErrDiskFull) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
+
+// A call is a callback that is due.
+type call struct {
+	done   func(int64, error)
+	offset int64
+	err    error
+}
+
+// callLocked queues callbacks and sees to it that somebody runs them.
+func (p *Partition) callLocked(calls []call) {
+	if len(calls) == 0 {
+		return
+	}
+	p.calls = append(p.calls, calls...)
+	if !p.calling {
+		p.calling = true
+		p.callbacks.Go(p.runCalls)
+	}
+}
+
+// runCalls runs callbacks in order until there are none.
+func (p *Partition) runCalls() {
+	for {
+		p.mu.Lock()
+		calls := p.calls
+		p.calls = nil
+		p.calling = len(calls) > 0
+		p.mu.Unlock()
+		if len(calls) == 0 {
+			return
+		}
+		for _, c := range calls {
+			if c.err != nil {
+				c.offset = -1
+			}
+			c.done(c.offset, c.err)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package partition
+
+import (
+	"context"
+	"errors"
+
+	"github.com/braidlog/braidlog/segment"
+)
+
+// This file is what the mapped window needs beside the append itself: it is
+// attached, and rolls, by an append that found no window or no room.
+
+// attachMapped opens the window over the last segment.
+func (p *Partition) attachMapped(ctx context.Context) error {
+	if err := p.take(ctx); err != nil {
+		return err
+	}
+	defer p.pass()
+	p.mu.Lock()
+	seg, pos := p.tail.seg, p.tail.pos
+	wanted := p.mapped && p.w.seg == nil && !p.closing
+	p.mu.Unlock()
+	if !wanted {
+		return nil // somebody did it meanwhile, or nobody needs it any more
+	}
+	if err := p.attach(seg, pos); err != nil {
+		return err
+	}
+	w := p.w
+	if err := p.mapWriter(&w); err != nil {
+		p.setWriter(writer{})
+		seg.Release()
+		return err
+	}
+	p.setWriter(w)
+	return nil
+}
+
+// mapWriter opens the window over a file that is to be written. It covers all
+// that the segment can become; only what is reserved is touched.
+func (p *Partition) mapWriter(w *writer) error {
+	w.mapped = true
+	return w.seg.Map(w.file, max(p.config.Load().SegmentBytes, w.allocated))
+}
+
+// rollLocked returns a roll from the tail's segment as it is now.
+func (p *Partition) rollLocked() func(context.Context) error {
+	from := p.tail.seg
+	return func(ctx context.Context) error { return p.roll(ctx, from) }
+}
+
+// roll begins a new segment unless somebody else did. The old one is sealed by
+// a worker, to whom the baton goes, so that the next roll waits for it: never
+// are more than two segments unsynced.
+func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
+	if err := p.takeFile(ctx); err != nil {
+		return err
+	}
+	seg := p.planRoll(from)
+	if seg == nil {
+		p.pass()
+		return nil
+	}
+	old := p.w
+	if err := p.rollTo(seg); err != nil {
+		p.mu.Lock()
+		p.tail.full = false
+		p.mu.Unlock()
+		p.pass()
+		return err
+	}
+	if old.seg == nil {
+		p.pass() // it was detached, and so synced
+		return nil
+	}
+	p.shared.submit(func() { p.sealMapped(old) })
+	return nil
+}
+
+// planRoll stops appends to the tail and returns the segment that they go to
+// next, nil if there is no need any more.
+func (p *Partition) planRoll(from *segment.Segment) *segment.Segment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tail.seg != from || !p.mapped || p.closing || p.failed != nil {
+		return nil
+	}
+	p.tail.full = true // and so nobody asks for more space in it
+	return segment.Plan(p.place(), p.nextHeaderLocked(p.tail.next))
+}
+
+// rollTo puts a planned segment on disk, maps it and moves the tail to it.
+func (p *Partition) rollTo(seg *segment.Segment) error {
+	w, err := p.makeSegment(seg, false)
+	if err != nil {
+		return err
+	}
+	if err = p.mapWriter(&w); err != nil {
+		return errors.Join(err, p.remove(seg))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.w = w
+	p.witness = max(p.witness, seg.Durable)
+	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time}
+	p.addSegmentLocked(seg)
+	return nil
+}
+
+// sealMapped closes the window of a segment that is full, cuts it to its end,
+// and makes it, the header behind it and their names durable. It holds the
+// baton and passes it on.
+func (p *Partition) sealMapped(old writer) {
+	defer p.pass()
+	done := p.anySyncSlot()
+	defer done()
+	err := old.seg.Unmap()
+	if err == nil {
+		err = cut(old, old.seg.Readable())
+	}
+	if err == nil {
+		p.sealIndex(old.seg)
+		old.seg.Release()
+		err = p.syncAll()
+	}
+	if err != nil {
+		p.poison(err)
+	}
+}

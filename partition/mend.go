@@ -1,0 +1,364 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/record"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// mend carries out a judgement. A crash at any step leaves files of which the
+// next recovery says the same.
+func (p *Partition) mend(f *finding, torn *spot) error {
+	p.report.ReadBytes = f.read
+	end := f.end(p.start, torn)
+	p.reportLost(f, end)
+	if damaged := f.damagedEnd(torn); damaged {
+		// Not a byte is changed: what stands there is all there is. What is
+		// torn behind it is only not shown.
+		p.hide(f, torn)
+		p.settle(f, end, f.durable)
+		p.failed = fmt.Errorf("append %s: the active segment is damaged: %w",
+			subject(p.opts.Topic, p.opts.Number), p.report.Lost[len(p.report.Lost)-1])
+		return nil
+	}
+	if torn != nil {
+		if err := p.cutTorn(f, torn); err != nil {
+			return fmt.Errorf("cut torn end: %w", err)
+		}
+	}
+	durable := min(f.durable, end)
+	if p.level() == Sync {
+		if err := p.rewrite(f, durable); err != nil {
+			return fmt.Errorf("make the end durable: %w", err)
+		}
+		durable = end
+	}
+	p.settle(f, end, durable)
+	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 {
+		if err := p.skip(f); err != nil {
+			return fmt.Errorf("begin a segment behind what a power cut may have taken: %w", err)
+		}
+	}
+	return nil
+}
+
+// end returns the offset behind the last record that stays.
+func (f *finding) end(start int64, torn *spot) int64 {
+	if torn != nil {
+		return torn.from
+	}
+	if len(f.list) == 0 {
+		return max(start, f.durable)
+	}
+	last := f.list[len(f.list)-1]
+	return max(start, f.durable, last.end, last.base)
+}
+
+// damagedEnd reports whether there is damage where appends would go on: in
+// the segment that is last, or behind it.
+func (f *finding) damagedEnd(torn *spot) bool {
+	if len(f.spots) == 0 {
+		return false
+	}
+	last := len(f.list) - 1
+	if torn != nil {
+		last = torn.at
+		if torn.pos == 0 && last > 0 { // the whole file goes, or none was there
+			last--
+		}
+	}
+	worst := f.spots[len(f.spots)-1]
+	return worst.at > last || worst.at == last && worst.file
+}
+
+// reportLost turns the spots of damage into errors.
+func (p *Partition) reportLost(f *finding, end int64) {
+	for _, s := range f.spots {
+		e := &CorruptError{
+			Topic: p.opts.Topic, Partition: p.opts.Number,
+			FromByte: s.pos, ToByte: s.to, FromOffset: s.from, ToOffset: s.up, Cause: s.cause,
+		}
+		if s.file {
+			e.File = segment.Name(f.list[s.at].base)
+		}
+		if s.up < s.from {
+			e.ToOffset = max(end, s.from)
+		}
+		p.report.Lost = append(p.report.Lost, e)
+		p.log("is damaged", e)
+	}
+}
+
+// hide keeps readers from what is torn, where it cannot be cut.
+func (p *Partition) hide(f *finding, torn *spot) {
+	if torn == nil {
+		return
+	}
+	f.trimTo(torn)
+}
+
+// trimTo drops the candidates behind a torn spot, and moves the end of the one
+// it is in.
+func (f *finding) trimTo(torn *spot) {
+	keep := torn.at
+	if torn.file && torn.pos > 0 {
+		c := f.list[torn.at]
+		c.size = torn.pos
+		c.end, c.endPos = torn.from, torn.pos
+		keep++
+	}
+	f.list = f.list[:keep]
+}
+
+// cutTorn sets later segments aside, keeps a copy of the beginning of what is
+// cut off, and cuts. The last segment goes first, so that what is left is a
+// log at each step.
+func (p *Partition) cutTorn(f *finding, torn *spot) error {
+	if err := p.begin(context.Background()); err != nil {
+		return err
+	}
+	cut := &Cut{Offset: torn.from}
+	whole := f.list[min(torn.at, len(f.list)):]
+	if torn.file && torn.pos > 0 {
+		whole = f.list[torn.at+1:]
+	}
+	for i := len(whole) - 1; i >= 0; i-- {
+		name := segment.Name(whole[i].base)
+		if err := p.setAside(whole[i].base); err != nil {
+			return err
+		}
+		cut.Aside = append(cut.Aside, sidePrefix+name)
+	}
+	if torn.file && torn.pos > 0 {
+		c := f.list[torn.at]
+		cut.File, cut.FromByte, cut.ToByte = segment.Name(c.base), torn.pos, c.size
+		if err := p.cutFile(c, torn.pos); err != nil {
+			return err
+		}
+	}
+	if err := p.dir.Sync("."); err != nil {
+		return err
+	}
+	f.trimTo(torn)
+	p.report.Cut = cut
+	p.log("had a torn end", fmt.Errorf("cut at offset %d", torn.from))
+	return nil
+}
+
+// setAside renames a segment and removes its index.
+func (p *Partition) setAside(base int64) error {
+	if err := p.dir.Rename(segment.Name(base), sidePrefix+segment.Name(base)); err != nil {
+		return err
+	}
+	if err := p.dir.Remove(segment.IndexName(base)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// cutFile cuts a segment at pos, durably, after it tried to keep a copy of
+// what goes. A disk that is too full for the copy does not keep the partition
+// shut.
+func (p *Partition) cutFile(c *candidate, pos int64) error {
+	f, err := c.seg.Borrow()
+	if err != nil {
+		return err
+	}
+	defer c.seg.Release()
+	if err = p.copyAside(f, pos, c.size); err != nil {
+		p.log("could not keep a copy of its torn end", err)
+	}
+	if err = f.Truncate(pos); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (p *Partition) copyAside(f fs.File, from, to int64) error {
+	b := make([]byte, min(to-from, maxSideBytes))
+	if _, err := f.ReadAt(b, from); err != nil {
+		return err
+	}
+	return fs.Replace(p.dir, sideFile, b)
+}
+
+// rewrite writes everything at and behind the durable mark again, in place,
+// and syncs it: after a crash of the process only the page cache is sure to
+// have it, and readers are about to see it.
+func (p *Partition) rewrite(f *finding, durable int64) error {
+	for _, c := range f.list {
+		if c.seg == nil || !c.scanned || c.end <= durable && c.base < durable {
+			continue
+		}
+		if err := p.begin(context.Background()); err != nil {
+			return err
+		}
+		n, err := c.rewrite(durable)
+		if err != nil {
+			return err
+		}
+		p.report.Rewritten += n
+	}
+	if p.report.Rewritten > 0 {
+		return p.dir.Sync(".")
+	}
+	return nil
+}
+
+// rewrite writes the candidate again from the batch that holds offset on, and
+// the header too if the segment begins there.
+func (c *candidate) rewrite(offset int64) (int64, error) {
+	from, err := c.find(offset)
+	if err != nil {
+		return 0, err
+	}
+	f, err := c.seg.Borrow()
+	if err != nil {
+		return 0, err
+	}
+	defer c.seg.Release()
+	b := make([]byte, segment.MaxChunkBytes)
+	for pos := from; pos < c.endPos; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), c.endPos-pos)]
+		if _, err = f.ReadAt(b, pos); err != nil {
+			return 0, err
+		}
+		if _, err = f.WriteAt(b, pos); err != nil {
+			return 0, err
+		}
+	}
+	return c.endPos - from, f.Sync()
+}
+
+// find returns the position of the batch that holds offset, 0 if the whole
+// segment is at or behind it.
+func (c *candidate) find(offset int64) (int64, error) {
+	if c.base >= offset {
+		return 0, nil
+	}
+	var sc segment.Scanner
+	sc.Start(c.seg, c.from, c.fromOff, c.endPos)
+	for {
+		at := sc.Position()
+		var b record.Batch
+		err := sc.Next(&b)
+		var damage *segment.DamageError
+		switch {
+		case err == nil && b.End() > offset, err == io.EOF:
+			return at, nil
+		case errors.As(err, &damage):
+			if _, err = sc.Search(c.end); err != nil {
+				return 0, err
+			}
+		case err != nil:
+			return 0, err
+		}
+	}
+}
+
+// settle makes what was found the state of the partition.
+func (p *Partition) settle(f *finding, end, durable int64) {
+	list := make([]*segment.Segment, 0, len(f.list))
+	for i, c := range f.list {
+		if c.seg == nil {
+			continue
+		}
+		last := c.end
+		if f.linked(i) {
+			last = f.list[i+1].seg.PrevEnd
+		}
+		c.seg.Publish(c.size, last)
+		list = append(list, c.seg)
+	}
+	p.segments.Store(&list)
+	p.visible.Store(end)
+	p.durable.Store(durable)
+	p.witness = min(durable, f.durable)
+	p.dirtyDir = len(list) > 0 && p.level() != Sync
+	p.tail = tail{next: end}
+	if n := len(f.list); n > 0 && f.list[n-1].seg != nil {
+		p.settleTail(f.list[n-1])
+	}
+}
+
+// settleTail makes the last segment the one to go on in.
+func (p *Partition) settleTail(c *candidate) {
+	c.seg.Publish(c.endPos, c.end)
+	p.tail.seg, p.tail.pos, p.tail.time = c.seg, c.endPos, c.time
+	if c.scanned {
+		c.seg.Resume(c.idx, c.since)
+	}
+	if ahead := time.Duration(c.time - p.shared.clock.Now()); ahead > aheadLimit {
+		p.report.Ahead = ahead
+		p.log("has a last record ahead of the clock", fmt.Errorf("by %v", ahead))
+	}
+}
+
+// skip begins a segment behind every offset that anybody can have seen before
+// the power went: at most two segments were unsynced, so at most those behind
+// the newest one found are gone.
+func (p *Partition) skip(f *finding) error {
+	if err := p.begin(context.Background()); err != nil {
+		return err
+	}
+	if err := p.syncSegments(-1, true); err != nil {
+		return err
+	}
+	if err := p.sealTail(); err != nil {
+		return err
+	}
+	h := p.nextHeaderLocked(f.newest + 3*segment.MaxOffsets)
+	p.durable.Store(p.tail.next)
+	seg := segment.Plan(p.place(), h)
+	w, err := p.makeSegment(seg, true)
+	if err != nil {
+		return err
+	}
+	w.seg.Release()
+	p.report.Gap = &GapError{p.opts.Topic, p.opts.Number, p.tail.next, seg.Base}
+	p.addSegmentLocked(seg)
+	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: seg.Base, time: p.tail.time}
+	p.visible.Store(seg.Base)
+	p.durable.Store(seg.Base)
+	p.witness = seg.Base
+	return nil
+}
+
+// sealTail cuts the last segment to its end.
+func (p *Partition) sealTail() error {
+	seg := p.tail.seg
+	f, err := seg.Borrow()
+	if err != nil {
+		return err
+	}
+	defer seg.Release()
+	p.sealIndex(seg)
+	return cut(writer{seg: seg, file: f}, p.tail.pos)
+}
+
+// resume loads what the writer needs to know of the last segment before it is
+// written again: its index, and the time of its first record.
+func (p *Partition) resume(seg *segment.Segment) error {
+	if err := seg.ResumeIndex(); err != nil {
+		return err
+	}
+	first, err := seg.FirstTime()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.report.Ahead > 0 {
+		first = p.tail.time // age counts from this open
+	}
+	if p.tail.seg == seg && p.tail.first == 0 {
+		p.tail.first = first
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package partition
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/braidlog/braidlog/index"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// Durability says when an append is acknowledged, and so what a record
+// survives.
+type Durability uint8
+
+// The levels of durability.
+const (
+	// Sync acknowledges a record when it is on disk: it survives power loss.
+	// Appends that come together share one sync. Readers see a record when
+	// it is acknowledged.
+	Sync Durability = iota
+	// Interval acknowledges when the record is written: it survives the end
+	// of the process, and a power loss once it was synced, which happens as
+	// often as SyncEvery says.
+	Interval
+	// OS acknowledges when the record is written and leaves syncing to the
+	// operating system.
+	OS
+)
+
+func (d Durability) String() string {
+	switch d {
+	case Sync:
+		return "sync"
+	case Interval:
+		return "interval"
+	case OS:
+		return "os"
+	}
+	return fmt.Sprintf("durability(%d)", uint8(d))
+}
+
+// SyncEvery says how much may be unsynced at level Interval: a sync starts at
+// whichever threshold is reached first, and at twice the threshold appends
+// wait for it.
+type SyncEvery struct {
+	Time    time.Duration // zero: 1 s; 1 ms to 1 h
+	Records int64         // zero: 1,024; 1 to 2^24
+	Bytes   int64         // zero: 1 MiB; 4 KiB to 1 GiB
+}
+
+// Config is what may change over a partition's life. The zero value is the
+// recommended setting.
+type Config struct {
+	Durability Durability
+	SyncEvery  SyncEvery // of level Interval
+
+	// SegmentBytes is the size at which a segment is full. Small segments
+	// are trimmed in small steps, large ones need fewer files. Zero: 128
+	// MiB; 4 KiB to 1 GiB.
+	SegmentBytes int64
+	// SegmentAge is how long a segment is appended to. Zero: 7 days; at
+	// least 1 s.
+	SegmentAge time.Duration
+	// MaxRecordBytes limits key, value and headers of one record together.
+	// Zero: 1 MiB, or a quarter of SegmentBytes if that is less; at most a
+	// quarter of SegmentBytes.
+	MaxRecordBytes int
+	// MaxKeyBytes limits the key. Zero: 255; at most MaxRecordBytes.
+	MaxKeyBytes int
+	// IndexCache says which indexes stay in memory.
+	IndexCache index.CacheMode
+}
+
+// Defaults and limits of Config.
+const (
+	DefaultSegmentBytes   = 128 << 20
+	DefaultSegmentAge     = 7 * 24 * time.Hour
+	DefaultMaxRecordBytes = 1 << 20
+	DefaultMaxKeyBytes    = 255
+	DefaultSyncTime       = time.Second
+	DefaultSyncRecords    = 1024
+	DefaultSyncBytes      = 1 << 20
+	minSegmentBytes       = 4 << 10
+)
+
+// WithDefaults returns c with every zero replaced by what it stands for, or
+// an error that names the field, its value and the range.
+func (c Config) WithDefaults() (Config, error) {
+	setDefault(&c.SegmentBytes, DefaultSegmentBytes)
+	setDefault(&c.SegmentAge, DefaultSegmentAge)
+	setDefault(&c.MaxRecordBytes, int(min(DefaultMaxRecordBytes, c.SegmentBytes/4)))
+	setDefault(&c.MaxKeyBytes, min(DefaultMaxKeyBytes, c.MaxRecordBytes))
+	setDefault(&c.SyncEvery.Time, DefaultSyncTime)
+	setDefault(&c.SyncEvery.Records, DefaultSyncRecords)
+	setDefault(&c.SyncEvery.Bytes, DefaultSyncBytes)
+	return c, c.check()
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Config) check() error {
+	return firstError(
+		inRange("Durability", int64(c.Durability), int64(Sync), int64(OS)),
+		inRange("IndexCache", int64(c.IndexCache), int64(index.ActiveSegment), int64(index.None)),
+		inRange("SegmentBytes", c.SegmentBytes, minSegmentBytes, segment.MaxBytes),
+		inRange("SegmentAge", c.SegmentAge, time.Second, 1<<62),
+		inRange("MaxRecordBytes", int64(c.MaxRecordBytes), 1, c.SegmentBytes/4),
+		inRange("MaxKeyBytes", c.MaxKeyBytes, 1, c.MaxRecordBytes),
+		inRange("SyncEvery.Time", c.SyncEvery.Time, time.Millisecond, time.Hour),
+		inRange("SyncEvery.Records", c.SyncEvery.Records, 1, segment.MaxOffsets),
+		inRange("SyncEvery.Bytes", c.SyncEvery.Bytes, 4<<10, segment.MaxBytes),
+	)
+}
+
+func inRange[T int | int64 | time.Duration](field string, v, least, most T) error {
+	if v < least || v > most {
+		return fmt.Errorf("%w config: %s is %v, want %v to %v", ErrInvalid, field, v, least, most)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Options say which partition is opened and what is known about it. The zero
+// value opens a partition that stands alone.
+type Options struct {
+	Config
+
+	Topic   string   // name, for records and errors
+	TopicID [16]byte // written into every segment and compared with it
+	Number  int      // of the partition in its topic
+
+	// Shared is what this partition shares with others of the same store.
+	// Nil: it makes its own and closes it.
+	Shared *Shared
+
+	// Checkpoint is what the last Close returned, if its caller kept it, or
+	// nil. Everything below its End is taken to be durable. With Clean it is
+	// also where the partition ends: nothing was written since.
+	Checkpoint *Checkpoint
+	Clean      bool
+	// Committed is an offset below which a consumer is known to have
+	// committed: at level Sync everything below was durable.
+	Committed int64
+	// SameBoot says that the machine did not restart since the partition was
+	// last written, so that the operating system still has what was written
+	// and not synced. False, the safe answer, leaves a gap in the offsets at
+	// levels Interval and OS after an unclean end.
+	SameBoot bool
+
+	// Logger is told about recovery and trouble in the background. Nil: silence.
+	Logger *slog.Logger
+}
+
+// A Checkpoint says where a partition ended when it was closed.
+type Checkpoint struct {
+	End      int64 // offset behind the last record
+	Segment  int64 // base offset of the last segment
+	Position int64 // behind its last batch
+	Time     int64 // append time of the last record, nanoseconds since 1970 UTC
+}

@@ -1,0 +1,253 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/braidlog/braidlog/record"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// A Reader reads the records of a partition one by one, from a place on, and
+// waits for new ones if asked to. It is for one goroutine at a time.
+type Reader struct {
+	p      *Partition
+	next   int64 // offset of the next record
+	err    error // what NewReader found; the first call returns it
+	closed bool
+
+	seg  *segment.Segment // that next is in; nil if it has to be looked up
+	scan segment.Scanner
+	dec  record.Decoder
+	rec  record.Record
+	wake chan struct{}
+}
+
+// NewReader returns a reader that begins at start, which is looked up now. An
+// error in start is returned by the first Next or TryNext.
+func (p *Partition) NewReader(start Start) *Reader {
+	r := &Reader{p: p}
+	r.next, r.err = p.Resolve(start)
+	r.rec.Topic, r.rec.Partition = p.opts.Topic, p.opts.Number
+	return r
+}
+
+// Offset returns the offset of the record that comes next, if there is one at
+// that offset.
+func (r *Reader) Offset() int64 { return r.next }
+
+// Close gives back what the reader holds. Next then returns ErrClosed.
+func (r *Reader) Close() error {
+	p := r.p
+	*r = Reader{p: p, closed: true}
+	return nil
+}
+
+// Next returns the next record, waiting for it if need be. The record and
+// what it points to live until the next call. The wait ends with ctx, whose
+// error is returned, and with the partition's Close, which gives ErrClosed. A
+// *CorruptError or *GapError names offsets that hold no records; the next
+// call goes on behind them.
+func (r *Reader) Next(ctx context.Context) (*record.Record, error) {
+	rec, err := r.TryNext()
+	if err != ErrEnd {
+		return rec, err
+	}
+	return r.await(ctx)
+}
+
+// TryNext is Next that does not wait: at the end it returns ErrEnd.
+func (r *Reader) TryNext() (*record.Record, error) { return r.tryBefore(r.p.visible.Load()) }
+
+// await is the slow half of Next.
+func (r *Reader) await(ctx context.Context) (*record.Record, error) {
+	if ctx == nil {
+		return nil, r.p.checkContext(ctx)
+	}
+	if r.wake == nil {
+		r.wake = make(chan struct{}, 1)
+	}
+	defer r.p.Watch(r.wake)()
+	for {
+		ended := r.p.ended.Load()
+		rec, err := r.TryNext()
+		if err != ErrEnd {
+			return rec, err
+		}
+		if ended {
+			return nil, r.p.errorf("read", ErrClosed)
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return nil, r.p.errorf("read", ctx.Err())
+		}
+	}
+}
+
+// tryBefore returns the next record if its offset is below bound, which is
+// not beyond the partition's end.
+func (r *Reader) tryBefore(bound int64) (*record.Record, error) {
+	for {
+		for r.dec.Left() > 0 {
+			if err := r.dec.Next(&r.rec); err != nil {
+				return nil, r.badBatch(err)
+			}
+			if r.rec.Offset >= r.next {
+				r.next = r.rec.Offset + 1
+				return &r.rec, nil
+			}
+		}
+		if err := r.advance(bound); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// advance moves on to the next batch.
+func (r *Reader) advance(bound int64) error {
+	switch {
+	case r.closed:
+		return r.p.errorf("read", ErrClosed)
+	case r.err != nil:
+		err := r.err
+		if errors.Is(err, ErrOffsetOutOfRange) || errors.Is(err, ErrInvalid) {
+			return err // it stays so
+		}
+		r.closed = true
+		return err
+	case r.next >= bound:
+		return ErrEnd
+	case r.p.ended.Load():
+		return r.p.errorf("read", ErrClosed)
+	}
+	if r.seg == nil {
+		if err := r.locate(bound); r.seg == nil || err != nil {
+			return err
+		}
+	}
+	r.scan.Extend(r.seg.Readable())
+	return r.batch(bound)
+}
+
+// batch decodes the batch at the scanner's place.
+func (r *Reader) batch(bound int64) error {
+	var b record.Batch
+	err := r.scan.Next(&b)
+	var damage *segment.DamageError
+	switch {
+	case err == nil:
+		r.dec = b.Records()
+		return nil
+	case r.scan.Offset() >= r.seg.End():
+		// The segment has no more; what stands behind its last batch is
+		// space that was reserved.
+		r.seg = nil
+		r.next = max(r.next, min(r.scan.Offset(), bound))
+		return nil
+	case errors.As(err, &damage):
+		return r.skipDamage(damage, bound)
+	case err == io.EOF:
+		damage = &segment.DamageError{Position: r.scan.Position(), Offset: r.scan.Offset(), Cause: segment.ErrEmpty}
+		return r.skipDamage(damage, bound)
+	}
+	return r.p.errorf("read", err)
+}
+
+// skipDamage moves behind bytes that do not decode, to the next batch that
+// does, and returns what is lost, unless all of it comes before what is
+// wanted.
+func (r *Reader) skipDamage(d *segment.DamageError, bound int64) error {
+	seg := r.seg
+	found, err := r.scan.Search(seg.End())
+	if err != nil {
+		r.seg = nil
+		return r.p.errorf("read", err)
+	}
+	to := seg.End()
+	if found {
+		to = r.scan.Offset()
+	} else {
+		r.seg = nil
+	}
+	return r.lost(&CorruptError{
+		File: seg.Name(), FromByte: d.Position, ToByte: r.scan.Position(),
+		FromOffset: d.Offset, ToOffset: min(to, bound), Cause: d.Cause,
+	})
+}
+
+// lost goes on behind a range of offsets that has no records, and returns an
+// error that names it if any of it was wanted.
+func (r *Reader) lost(e *CorruptError) error {
+	e.Topic, e.Partition = r.p.opts.Topic, r.p.opts.Number
+	e.FromOffset = max(e.FromOffset, r.next)
+	if e.ToOffset <= r.next {
+		return nil
+	}
+	r.next = e.ToOffset
+	for _, g := range r.p.gaps {
+		if g.From <= e.FromOffset && e.ToOffset <= g.To {
+			return &GapError{e.Topic, e.Partition, e.FromOffset, e.ToOffset}
+		}
+	}
+	return e
+}
+
+// badBatch gives up the rest of a batch that was written wrong.
+func (r *Reader) badBatch(cause error) error {
+	r.dec = record.Decoder{}
+	return r.lost(&CorruptError{
+		File: r.seg.Name(), FromByte: r.scan.Position(), ToByte: r.scan.Position(),
+		FromOffset: r.next, ToOffset: r.scan.Offset(), Cause: cause,
+	})
+}
+
+// locate finds the segment that the next record is in. Offsets that no
+// segment has are passed over: silently if a power cut left them out, and
+// with an error if they were there once.
+func (r *Reader) locate(bound int64) error {
+	list := r.p.all()
+	i := findSegment(list, r.next)
+	if i >= 0 && r.next < list[i].End() {
+		return r.enter(list[i])
+	}
+	to, upto := bound, bound
+	if i+1 < len(list) {
+		to, upto = list[i+1].PrevEnd, list[i+1].Base
+	}
+	if r.next < to {
+		return r.lost(&CorruptError{FromOffset: r.next, ToOffset: min(to, bound), Cause: errMissing})
+	}
+	r.next = min(upto, bound)
+	return nil
+}
+
+// findSegment returns the last segment that begins at or before offset, -1 if
+// there is none.
+func findSegment(list []*segment.Segment, offset int64) int {
+	low, high := 0, len(list)
+	for low < high {
+		if mid := (low + high) / 2; list[mid].Base <= offset {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low - 1
+}
+
+// enter places the scanner in a segment, at or before the next record.
+func (r *Reader) enter(seg *segment.Segment) error {
+	limit := seg.Readable()
+	pos, base := int64(segment.FirstFrame), seg.Base
+	if r.next > seg.Base {
+		var err error
+		if pos, base, err = seg.SeekOffset(r.next); err != nil {
+			return r.p.errorf("read", err)
+		}
+	}
+	r.seg = seg
+	r.scan.Start(seg, pos, base, limit)
+	return nil
+}

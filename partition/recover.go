@@ -1,0 +1,455 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/braidlog/braidlog/index"
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/record"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// Recovery is in four steps, each in a function of its own: look (names and
+// headers), examine (batches), judge (torn or corrupt, by one comparison), and
+// mend (change files). Nothing is changed before everything is known.
+
+// A Recovery is what Open found and did.
+type Recovery struct {
+	Vouched   bool            // a checkpoint said where the partition ended; no batch was read
+	ReadBytes int64           // of batches that were read and checked
+	Cut       *Cut            // what a crash left torn, nil if nothing
+	Lost      []*CorruptError // damage: records that were durable and cannot be read
+	Rewritten int64           // bytes written again, since only the page cache was sure to have them
+	Gap       *GapError       // offsets skipped, since a power cut may have taken their records
+	Ahead     time.Duration   // how far the last record's time is ahead of the clock, if over an hour
+}
+
+// A Cut is what recovery took off the end of a partition: bytes that were
+// never acknowledged as durable.
+type Cut struct {
+	File             string   // the segment that was cut, "" if none was
+	FromByte, ToByte int64    // the bytes cut off: positions [FromByte, ToByte)
+	Offset           int64    // of the first record that is not there
+	Aside            []string // segments renamed to cut-…
+}
+
+// sideFile keeps the beginning of what was cut off last.
+const (
+	sidePrefix   = "cut-"
+	sideFile     = sidePrefix + "tail"
+	maxSideBytes = 1 << 20
+)
+
+// partitionFile is partition.json.
+const partitionFile = "partition.json"
+
+type partitionMeta struct {
+	Format int    `json:"format"`
+	Start  int64  `json:"start"`
+	Gaps   []span `json:"gaps,omitempty"`
+}
+
+// aheadLimit is how far ahead of the clock a last record may be before it is
+// reported.
+const aheadLimit = time.Hour
+
+// A candidate is a segment file, as recovery sees it.
+type candidate struct {
+	base int64
+	size int64
+	seg  *segment.Segment // nil if the header does not decode
+	bad  error            // why not
+
+	scanned bool
+	from    int64        // position that the scan began at
+	fromOff int64        // offset there
+	end     int64        // offset behind the last good batch
+	endPos  int64        // position behind it
+	time    int64        // append time of the last good batch
+	spots   []spot       // what does not decode, good batches behind it
+	junk    error        // why the bytes behind endPos are neither batches nor zeros; nil if they are zeros
+	idx     *index.Index // of the active segment
+	since   int64        // position of its last entry
+}
+
+// A spot is a range that does not decode.
+type spot struct {
+	at       int   // which candidate; len(candidates) if behind the last
+	file     bool  // false: no file has the offsets
+	pos, to  int64 // bytes
+	from, up int64 // offsets [from, up); up is unknown if less than from
+	cause    error
+}
+
+// A finding is everything that is known before anything is changed.
+type finding struct {
+	list    []*candidate
+	durable int64 // D
+	spots   []spot
+	newest  int64 // greatest base offset found, -1 if none
+	read    int64
+}
+
+func (p *Partition) recover() error {
+	f, err := p.look()
+	if err != nil {
+		return err
+	}
+	if p.vouched(f) {
+		p.report.Vouched = true
+		return nil
+	}
+	if err = p.examine(f); err != nil {
+		return err
+	}
+	return p.mend(f, p.judge(f))
+}
+
+// look finds the segments and reads their headers.
+func (p *Partition) look() (*finding, error) {
+	f := &finding{durable: p.opts.Committed, newest: -1}
+	if p.level() != Sync {
+		f.durable = 0
+	}
+	if c := p.opts.Checkpoint; c != nil {
+		f.durable = max(f.durable, c.End)
+	}
+	names, err := p.parent.List(p.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.hasDir = true
+	if err = p.readMeta(); err != nil {
+		return nil, err
+	}
+	for _, e := range names {
+		base, ok := segment.ParseName(e.Name)
+		if !ok {
+			continue
+		}
+		if e.Kind != fs.KindFile {
+			return nil, fmt.Errorf("segment %s: %w", e.Name, fs.ErrNotRegular)
+		}
+		f.list = append(f.list, &candidate{base: base, size: e.Size})
+	}
+	f.dropTrimmed(p.start)
+	for _, c := range f.list {
+		if err = p.readHeader(f, c); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// readMeta reads partition.json, if there is one.
+func (p *Partition) readMeta() error {
+	var m partitionMeta
+	err := meta.Read(p.dir, partitionFile, &m)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if m.Start < 0 {
+		return fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
+	}
+	p.start, p.gaps = m.Start, m.Gaps
+	return nil
+}
+
+// dropTrimmed leaves out segments that lie wholly below start: a trim was
+// interrupted before it removed them.
+func (f *finding) dropTrimmed(start int64) {
+	for len(f.list) > 1 && f.list[1].base <= start {
+		f.list = f.list[1:]
+	}
+}
+
+// readHeader reads a candidate's header. Only the file system's errors are
+// errors.
+func (p *Partition) readHeader(f *finding, c *candidate) error {
+	f.newest = max(f.newest, c.base)
+	seg, err := segment.Open(p.place(), c.base)
+	var newer *segment.VersionError
+	switch {
+	case errors.As(err, &newer):
+		return err
+	case errors.Is(err, segment.ErrHeader):
+		c.bad = err
+		return nil
+	case err != nil:
+		return err
+	}
+	if seg.Topic != p.opts.TopicID || seg.Partition != p.opts.Number {
+		c.bad = fmt.Errorf("%w: it is of partition %d of another topic or place", segment.ErrHeader, seg.Partition)
+		return nil
+	}
+	c.seg = seg
+	seg.Publish(c.size, seg.Base)
+	f.durable = max(f.durable, seg.Durable)
+	return nil
+}
+
+// linked reports whether the segment behind candidate i names it as the one
+// before, and so where it ended.
+func (f *finding) linked(i int) bool {
+	if i+1 >= len(f.list) {
+		return false
+	}
+	c, next := f.list[i], f.list[i+1]
+	return c.seg != nil && next.seg != nil && next.seg.PrevID == c.seg.ID
+}
+
+// vouched opens the partition where the checkpoint says it ended, if that is
+// to be believed and the files bear it out.
+func (p *Partition) vouched(f *finding) bool {
+	c := p.opts.Checkpoint
+	if c == nil || !p.opts.Clean || len(f.list) == 0 {
+		return false
+	}
+	last := f.list[len(f.list)-1]
+	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < last.base {
+		return false
+	}
+	if f.list[0].seg == nil || f.list[0].seg.PrevEnd > p.start {
+		return false
+	}
+	for i := range len(f.list) - 1 {
+		if !f.linked(i) {
+			return false
+		}
+	}
+	last.end, last.endPos, last.time = c.End, c.Position, c.Time
+	p.settle(f, c.End, c.End)
+	return true
+}
+
+// examine reads the batches of every segment that can have something at or
+// behind the durable mark, or whose end nothing else tells.
+func (p *Partition) examine(f *finding) error {
+	for i, c := range f.list {
+		sealed := f.linked(i)
+		if c.seg == nil || sealed && f.list[i+1].seg.PrevEnd <= f.durable {
+			continue
+		}
+		if err := p.findStart(f, i); err != nil {
+			return err
+		}
+		if err := p.scan(f, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findStart looks in the index of the last segment for a place to begin from:
+// everything below the durable mark was durable, so only what is behind needs
+// to be read.
+func (p *Partition) findStart(f *finding, i int) error {
+	c := f.list[i]
+	c.from, c.fromOff = segment.FirstFrame, c.base
+	c.idx = index.New(c.seg.ID, c.base)
+	if i+1 < len(f.list) {
+		return nil
+	}
+	x, err := index.Load(p.dir, segment.IndexName(c.base), c.seg.ID, c.base)
+	if errors.Is(err, index.ErrWrong) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrNotRegular) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, b, ok, err := c.lastEntry(x, math.MaxInt64)
+	if err != nil || !ok {
+		return err
+	}
+	f.durable = max(f.durable, b.Durable)
+	if last.Offset > f.durable {
+		if last, _, ok, err = c.lastEntry(x, f.durable); err != nil || !ok {
+			return err
+		}
+	}
+	c.from, c.fromOff = last.Position, last.Offset
+	x.Keep(func(e index.Entry) bool { return e.Position < last.Position })
+	c.idx = x
+	return nil
+}
+
+// lastEntry returns the last index entry at or below offset, and its batch, if
+// the batch bears it out.
+func (c *candidate) lastEntry(x *index.Index, offset int64) (index.Entry, record.Batch, bool, error) {
+	e, ok, _ := x.FindOffset(offset)
+	if !ok {
+		return e, record.Batch{}, false, nil
+	}
+	b, err := c.seg.CheckEntry(e)
+	if errors.Is(err, index.ErrWrong) {
+		return e, b, false, nil
+	}
+	return e, b, err == nil, err
+}
+
+// scan reads the batches of candidate i and notes what does not decode.
+func (p *Partition) scan(f *finding, i int) error {
+	c := f.list[i]
+	c.scanned = true
+	c.end, c.endPos, c.time = c.fromOff, c.from, 0
+	var sc segment.Scanner
+	sc.Start(c.seg, c.from, c.fromOff, c.size)
+	defer func() { f.read += c.endPos - c.from }()
+	for {
+		var b record.Batch
+		err := sc.Next(&b)
+		var damage *segment.DamageError
+		switch {
+		case err == nil:
+			f.durable = max(f.durable, b.Durable)
+			c.took(&b)
+		case err == io.EOF:
+			return nil
+		case errors.As(err, &damage):
+			if done, err := c.step(&sc, damage); done || err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// took notes a good batch.
+func (c *candidate) took(b *record.Batch) {
+	if c.since == 0 || b.Position >= c.since+index.Every {
+		c.idx.Add(index.Entry{Offset: b.Base, Position: b.Position, Time: b.Time})
+		c.since = b.Position
+	}
+	c.end, c.endPos, c.time = b.End(), b.Next(), b.Time
+}
+
+// step looks behind damage for more batches. It reports done if there are
+// none.
+func (c *candidate) step(sc *segment.Scanner, damage *segment.DamageError) (done bool, err error) {
+	if errors.Is(damage, segment.ErrEmpty) {
+		zeros, err := allZeros(c.seg, damage.Position, c.size)
+		if zeros || err != nil {
+			return true, err
+		}
+	}
+	found, err := sc.Search(math.MaxInt64)
+	if err != nil {
+		return true, err
+	}
+	if !found {
+		c.junk = damage
+		return true, nil
+	}
+	c.spots = append(c.spots, spot{file: true, pos: damage.Position, to: sc.Position(), from: damage.Offset, up: sc.Offset(), cause: damage.Cause})
+	return false, nil
+}
+
+// allZeros reports whether a segment has nothing but zeros from pos to size.
+func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
+	b := make([]byte, min(segment.MaxChunkBytes, max(size-pos, 0)))
+	for ; pos < size; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), size-pos)]
+		if err := s.ReadAt(b, pos); err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// judge lists everything that is missing, in order of offsets, and returns the
+// first of it that was never durable: a crash left that and all behind it.
+// What comes before is damage.
+func (p *Partition) judge(f *finding) (torn *spot) {
+	p.collect(f)
+	for i := range f.spots {
+		if s := &f.spots[i]; s.from >= f.durable {
+			torn = s
+			f.spots = f.spots[:i:i]
+			break
+		}
+	}
+	return torn
+}
+
+// collect fills f.spots.
+func (p *Partition) collect(f *finding) {
+	expected := p.start
+	for i, c := range f.list {
+		if c.seg == nil {
+			f.spots = append(f.spots, spot{at: i, file: true, to: c.size, from: expected, up: f.known(i), cause: c.bad})
+			expected = max(expected, c.base, f.known(i))
+			continue
+		}
+		if c.seg.PrevEnd > expected {
+			f.spots = append(f.spots, spot{at: i, from: expected, up: c.seg.PrevEnd, cause: errMissing})
+		}
+		for _, s := range c.spots {
+			s.at = i
+			f.spots = append(f.spots, s)
+		}
+		expected = f.close(i)
+	}
+	if expected < f.durable {
+		f.spots = append(f.spots, spot{at: len(f.list), from: expected, up: f.durable, cause: errMissing})
+	}
+}
+
+var errMissing = errors.New("a segment is missing or short")
+
+// known returns where the candidate behind i begins, as far as that is known:
+// the offset behind those that candidate i can have had, -1 if it is the last.
+func (f *finding) known(i int) int64 {
+	if i+1 >= len(f.list) {
+		return -1
+	}
+	if next := f.list[i+1].seg; next != nil {
+		return next.PrevEnd
+	}
+	return f.list[i+1].base
+}
+
+// close adds what is missing at the end of candidate i and returns the offset
+// that has to follow.
+func (f *finding) close(i int) (expected int64) {
+	c := f.list[i]
+	if !c.scanned {
+		return f.list[i+1].seg.PrevEnd
+	}
+	if up := f.known(i); f.linked(i) {
+		if c.end < up {
+			f.spots = append(f.spots, spot{at: i, file: true, pos: c.endPos, to: c.size, from: c.end, up: up, cause: c.why()})
+		}
+		return up
+	}
+	last := i+1 == len(f.list)
+	switch {
+	case c.junk != nil:
+		f.spots = append(f.spots, spot{at: i, file: true, pos: c.endPos, to: c.size, from: c.end, up: f.known(i), cause: c.junk})
+		return max(c.end, f.known(i))
+	case last && c.end < f.durable:
+		f.spots = append(f.spots, spot{at: i, file: true, pos: c.endPos, to: c.size, from: c.end, up: f.durable, cause: segment.ErrEmpty})
+		return f.durable
+	}
+	return c.end
+}
+
+// why returns what stands behind the last good batch.
+func (c *candidate) why() error {
+	if c.junk != nil {
+		return c.junk
+	}
+	return segment.ErrEmpty
+}

@@ -1,0 +1,259 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// Space is reserved in steps that double.
+const (
+	minStepBytes = 64 << 10
+	maxStepBytes = 8 << 20
+)
+
+// planLocked moves the tail to a new segment that is made when its first
+// group is written.
+func (p *Partition) planLocked() {
+	seg := segment.Plan(p.place(), p.nextHeaderLocked(p.tail.next))
+	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time}
+}
+
+func (p *Partition) place() segment.Place {
+	return segment.Place{Dir: p.dir, Files: p.shared.files, Cache: p.config.Load().IndexCache}
+}
+
+// nextHeaderLocked returns the header of the segment behind the tail's.
+func (p *Partition) nextHeaderLocked(base int64) segment.Header {
+	h := segment.Header{
+		ID:        segment.NewID(),
+		Topic:     p.opts.TopicID,
+		Partition: p.opts.Number,
+		Base:      base,
+		PrevEnd:   p.tail.next,
+		Durable:   p.durable.Load(),
+	}
+	if p.tail.seg != nil {
+		h.PrevID = p.tail.seg.ID
+	}
+	return h
+}
+
+// switchTo attaches the segment in which n bytes are to be written at pos,
+// making it if it is new, and sees to it that there is room. The caller holds
+// the baton.
+func (p *Partition) switchTo(seg *segment.Segment, pos, n int64) error {
+	if p.w.seg != seg {
+		if err := p.open(seg, pos); err != nil {
+			return err
+		}
+	}
+	return p.reserve(pos + n)
+}
+
+// open attaches a segment that is there already, or makes it.
+func (p *Partition) open(seg *segment.Segment, pos int64) error {
+	for _, s := range p.all() {
+		if s == seg {
+			return p.attach(seg, pos)
+		}
+	}
+	return p.create(seg)
+}
+
+// attach borrows the file of the last segment for writing at pos. What is
+// reserved behind it is given back first, so that what is reserved from now
+// on is zeros without anybody having looked.
+func (p *Partition) attach(seg *segment.Segment, pos int64) error {
+	f, err := seg.Borrow()
+	if err != nil {
+		return err
+	}
+	if err = f.Truncate(pos); err == nil {
+		err = p.resume(seg)
+	}
+	if err != nil {
+		seg.Release()
+		return fmt.Errorf("attach segment %s: %w", seg.Name(), err)
+	}
+	p.setWriter(writer{seg: seg, file: f, pos: pos, allocated: pos, step: minStepBytes})
+	return nil
+}
+
+func (p *Partition) setWriter(w writer) {
+	p.mu.Lock()
+	p.w = w
+	p.mu.Unlock()
+}
+
+// create makes the file of a planned segment for the heap window and seals
+// the one before: old data, new header and directory are synced before
+// anything in the new segment is acknowledged.
+func (p *Partition) create(seg *segment.Segment) error {
+	if p.w.seg == nil {
+		// The last segment was detached, and so synced.
+	} else if err := p.sealWriter(); err != nil {
+		return err
+	}
+	w, err := p.makeSegment(seg, true)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.w = w
+	p.witness = max(p.witness, seg.Durable)
+	p.addSegmentLocked(seg)
+	p.mu.Unlock()
+	return nil
+}
+
+// makeSegment puts a planned segment on disk. The first segment of a
+// partition is made durable at any level, so that one without a directory is
+// one that nobody ever appended to.
+func (p *Partition) makeSegment(seg *segment.Segment, sync bool) (writer, error) {
+	if err := p.makeDir(); err != nil {
+		return writer{}, err
+	}
+	seg.Durable = p.durable.Load()
+	step := min(minStepBytes, p.config.Load().SegmentBytes)
+	f, err := seg.Create(step)
+	if err != nil {
+		return writer{}, err
+	}
+	if p.dirtyDir = true; sync || len(p.all()) == 0 {
+		err = p.syncNew(seg, f)
+	}
+	if err != nil {
+		return writer{}, errors.Join(err, p.remove(seg))
+	}
+	return writer{seg: seg, file: f, pos: segment.FirstFrame, allocated: step, step: minStepBytes}, nil
+}
+
+// makeDir makes the partition's directory, durably.
+func (p *Partition) makeDir() error {
+	if p.hasDir {
+		return nil
+	}
+	if err := p.parent.Mkdir(p.name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	if err := p.parent.Sync("."); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	p.hasDir = true
+	return nil
+}
+
+// syncNew makes a new segment's header and name durable.
+func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("create segment %s: %w", seg.Name(), err)
+	}
+	if err := p.dir.Sync("."); err != nil {
+		return fmt.Errorf("create segment %s: %w", seg.Name(), err)
+	}
+	p.dirtyDir = false
+	return nil
+}
+
+// remove takes back a segment that nothing was written to.
+func (p *Partition) remove(seg *segment.Segment) error {
+	seg.Release()
+	seg.CloseFile()
+	return p.dir.Remove(seg.Name())
+}
+
+// sealWriter ends the writing of the attached segment: everything in it is
+// made durable, and it is cut to its end.
+func (p *Partition) sealWriter() error {
+	w := p.w
+	if err := cut(w, w.pos); err != nil {
+		p.mu.Lock()
+		p.poisonLocked(err)
+		p.mu.Unlock()
+		return err
+	}
+	p.mu.Lock()
+	p.syncedLocked(p.visible.Load())
+	p.w = writer{}
+	p.mu.Unlock()
+	p.sealIndex(w.seg)
+	w.seg.Release()
+	return nil
+}
+
+// cut ends a file at pos and makes it durable.
+func cut(w writer, pos int64) error {
+	if err := w.file.Truncate(pos); err != nil {
+		return fmt.Errorf("seal segment %s: %w", w.seg.Name(), err)
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("seal segment %s: %w", w.seg.Name(), err)
+	}
+	return nil
+}
+
+// sealIndex writes what is left of a segment's index. It is a cache: one that
+// cannot be written stays in memory, and is made anew after a restart.
+func (p *Partition) sealIndex(seg *segment.Segment) {
+	if err := seg.Seal(); err != nil {
+		p.log("could not write an index", err)
+	}
+}
+
+// reserve sees to it that the attached file has room up to end.
+func (p *Partition) reserve(end int64) error {
+	for p.w.allocated < end {
+		if err := p.allocate(end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allocate reserves the next step, at least up to end.
+func (p *Partition) allocate(end int64) error {
+	from := p.w.allocated
+	most := max(p.config.Load().SegmentBytes, end)
+	to := min(max(from+p.w.step, end), most)
+	if err := p.w.file.Allocate(from, to-from); err != nil {
+		return fmt.Errorf("reserve space in segment %s: %w", p.w.seg.Name(), err)
+	}
+	p.w.allocated = to
+	p.w.step = min(2*p.w.step, maxStepBytes)
+	return nil
+}
+
+// growSoonLocked has a worker reserve the next step, so that appends find it
+// done.
+func (p *Partition) growSoonLocked() {
+	if p.growing != nil || p.tail.full || p.closing || p.w.allocated >= p.config.Load().SegmentBytes {
+		return
+	}
+	p.growing = make(chan struct{})
+	seg, from := p.w.seg, p.w.allocated
+	to := min(from+p.w.step, p.config.Load().SegmentBytes)
+	p.shared.submit(func() { p.growAhead(seg, from, to) })
+}
+
+// growAhead reserves [from, to) of a segment's file. If it fails, the append
+// that needs the room tries again and says so.
+func (p *Partition) growAhead(seg *segment.Segment, from, to int64) {
+	f, err := seg.Borrow()
+	if err == nil {
+		err = f.Allocate(from, to-from)
+		seg.Release()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.growing)
+	p.growing = nil
+	if err != nil {
+		p.log("could not reserve space ahead", err)
+	} else if p.w.seg == seg && p.w.allocated == from {
+		p.w.allocated = to
+		p.w.step = min(2*p.w.step, maxStepBytes)
+	}
+}

@@ -1,0 +1,222 @@
+package partition
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/clock"
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/segment"
+)
+
+const (
+	// DefaultMaxOpenFiles is how many files a store keeps open at most.
+	DefaultMaxOpenFiles = 512
+	minOpenFiles        = 8
+
+	// maxSyncs is how many syncs are in flight at a time: each blocks a
+	// thread of the process.
+	maxSyncs = 32
+	// maxWorkers is how many goroutines do the background work.
+	maxWorkers = 8
+
+	// markerDelay is how long after the last sync a marker is written.
+	markerDelay = 20 * time.Millisecond
+	// idleDelay is how long after the last append a partition gives its file
+	// and memory back.
+	idleDelay = 10 * time.Second
+)
+
+// SharedOptions configure what partitions share.
+type SharedOptions struct {
+	// FS is the file system; nil is the operating system's.
+	FS fs.FS
+	// MaxOpenFiles bounds the files that are open at a time, windows
+	// included. Files in use at the very moment are never closed, so with
+	// more appenders than this it can be exceeded. Zero: 512; at least 8.
+	MaxOpenFiles int
+	// Begin is called before the first change that any partition makes, and
+	// may be called again. It returns the epoch for what is written. Nil: 0.
+	Begin func() (epoch uint32, err error)
+	// ForceHeap keeps mapped windows from being used.
+	ForceHeap bool
+}
+
+// Shared is what the partitions of a store have in common: the file system,
+// the budget of open files, the clock, the slots for syncs, the workers and
+// the one timer. Make it with NewShared and close it after the last partition.
+type Shared struct {
+	fs        fs.FS
+	files     *segment.Files
+	clock     *clock.Clock
+	begin     func() (uint32, error)
+	forceHeap bool
+	syncs     chan struct{} // one place for each sync in flight
+	buffers   sync.Pool     // of *[]byte; see buffer.go
+
+	mu      sync.Mutex   // no I/O is done, and no other lock taken, under it
+	tasks   []func()     // guarded by mu; what the workers have still to do
+	workers int          // guarded by mu
+	awake   []*Partition // guarded by mu; those with something due some time
+	timer   *time.Timer  // guarded by mu; fires tick
+	due     int64        // guarded by mu; when the timer fires, by the clock
+	closed  bool         // guarded by mu
+
+	running sync.WaitGroup // workers, callbacks and ticks
+}
+
+// NewShared returns an empty Shared.
+func NewShared(o SharedOptions) (*Shared, error) {
+	if o.FS == nil {
+		o.FS = fs.OS{}
+	}
+	if o.MaxOpenFiles == 0 {
+		o.MaxOpenFiles = DefaultMaxOpenFiles
+	}
+	if o.MaxOpenFiles < minOpenFiles {
+		return nil, fmt.Errorf("%w option: MaxOpenFiles is %d, want at least %d", ErrInvalid, o.MaxOpenFiles, minOpenFiles)
+	}
+	if o.Begin == nil {
+		o.Begin = func() (uint32, error) { return 0, nil }
+	}
+	s := &Shared{
+		fs:        o.FS,
+		clock:     clock.Start(),
+		begin:     o.Begin,
+		forceHeap: o.ForceHeap,
+		syncs:     make(chan struct{}, maxSyncs),
+	}
+	s.files = segment.NewFiles(o.MaxOpenFiles, s.relieve)
+	return s, nil
+}
+
+// OpenFiles returns how many segment files are open now.
+func (s *Shared) OpenFiles() int { return s.files.Open() }
+
+// Close ends the timer and waits for the workers. All partitions must have
+// been closed.
+func (s *Shared) Close() {
+	s.mu.Lock()
+	s.closed = true
+	if s.timer != nil && s.timer.Stop() {
+		s.running.Done() // the tick that will not be
+	}
+	s.timer = nil
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// submit has a worker run task. Tasks wait for I/O and for nothing else: a
+// task that waited for another one could wait for ever.
+func (s *Shared) submit(task func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasks = append(s.tasks, task)
+	if s.workers < maxWorkers {
+		s.workers++
+		s.running.Go(s.work)
+	}
+}
+
+// work runs tasks until there are none.
+func (s *Shared) work() {
+	for {
+		s.mu.Lock()
+		if len(s.tasks) == 0 {
+			s.workers--
+			s.tasks = nil
+			s.mu.Unlock()
+			return
+		}
+		task := s.tasks[0]
+		s.tasks = s.tasks[1:]
+		s.mu.Unlock()
+		task()
+	}
+}
+
+// wake has the timer look after p from now on, first at due.
+func (s *Shared) wake(p *Partition, due int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if !p.listed {
+		p.listed = true
+		s.awake = append(s.awake, p)
+	}
+	s.armLocked(due)
+}
+
+// armLocked lets the timer fire at due or earlier. The caller holds mu.
+func (s *Shared) armLocked(due int64) {
+	if s.timer != nil && s.due <= due {
+		return
+	}
+	wait := max(time.Duration(due-s.clock.Now()), time.Millisecond)
+	s.due = due
+	switch {
+	case s.timer == nil:
+		s.running.Add(1)
+		s.timer = time.AfterFunc(wait, s.tick)
+	case s.timer.Stop():
+		s.timer.Reset(wait)
+	}
+	// Otherwise the timer fired already, and tick is about to look around.
+}
+
+// tick looks after every partition that is awake, and arms the timer for the
+// next that needs it.
+func (s *Shared) tick() {
+	defer s.running.Done()
+	s.clock.Wake()
+	s.mu.Lock()
+	s.timer = nil
+	all := append([]*Partition(nil), s.awake...)
+	s.mu.Unlock()
+	now := s.clock.Now()
+	for _, p := range all {
+		if due := p.lookAfter(now); due != never {
+			s.wake(p, due)
+		}
+	}
+}
+
+// sleep takes p off the list of those the timer looks after.
+func (s *Shared) sleep(p *Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !p.listed {
+		return
+	}
+	p.listed = false
+	for i, other := range s.awake {
+		if other == p {
+			last := len(s.awake) - 1
+			s.awake[i] = s.awake[last]
+			s.awake[last] = nil
+			s.awake = s.awake[:last]
+			return
+		}
+	}
+}
+
+// relieve closes the window that was not appended to for the longest time. It
+// is called when every open file is lent, by somebody who holds no lock.
+func (s *Shared) relieve() {
+	s.mu.Lock()
+	all := append([]*Partition(nil), s.awake...)
+	s.mu.Unlock()
+	var oldest *Partition
+	var since int64
+	for _, p := range all {
+		if used, ok := p.closable(); ok && (oldest == nil || used < since) {
+			oldest, since = p, used
+		}
+	}
+	if oldest != nil {
+		oldest.tryDetach()
+	}
+}
