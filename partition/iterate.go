@@ -14,7 +14,7 @@ const iterChunkBytes = 64 << 10
 // keeping returns a reader whose records are the caller's to keep.
 func (p *Partition) keeping(start Start) *Reader {
 	r := p.NewReader(start)
-	r.scan.Keep, r.scan.Most = true, iterChunkBytes
+	r.Keep()
 	return r
 }
 
@@ -22,7 +22,6 @@ func (p *Partition) keeping(start Start) *Reader {
 // reader but the piece of the file it points into.
 func (r *Reader) kept() record.Record {
 	rec := r.rec
-	r.rec.Headers = nil
 	if len(rec.Headers) == 0 {
 		rec.Headers = nil
 	}
@@ -61,7 +60,7 @@ func (p *Partition) checkRead(ctx context.Context) error {
 	if p.ended.Load() {
 		return p.errorf("read", ErrClosed)
 	}
-	return nil
+	return p.broken
 }
 
 // Records returns the records from start to the end as it is when the loop
@@ -71,7 +70,15 @@ func (p *Partition) checkRead(ctx context.Context) error {
 // context's too.
 func (p *Partition) Records(ctx context.Context, start Start) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
-		p.each(ctx, start, false, yield)
+		p.each(ctx, start, p.visible.Load(), yield)
+	}
+}
+
+// RecordsBefore is Records to a given offset, which must not be beyond the
+// end.
+func (p *Partition) RecordsBefore(ctx context.Context, start Start, bound int64) iter.Seq2[record.Record, error] {
+	return func(yield func(record.Record, error) bool) {
+		p.each(ctx, start, bound, yield)
 	}
 }
 
@@ -79,27 +86,29 @@ func (p *Partition) Records(ctx context.Context, start Start) iter.Seq2[record.R
 // its error comes last.
 func (p *Partition) Tail(ctx context.Context, start Start) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
-		p.each(ctx, start, true, yield)
+		p.each(ctx, start, follow, yield)
 	}
 }
 
-func (p *Partition) each(ctx context.Context, start Start, follow bool, yield func(record.Record, error) bool) {
+// follow is the bound of a loop that has none.
+const follow = -1
+
+func (p *Partition) each(ctx context.Context, start Start, bound int64, yield func(record.Record, error) bool) {
 	if err := p.checkRead(ctx); err != nil {
 		yield(record.Record{}, err)
 		return
 	}
 	r := p.keeping(start)
-	bound := p.visible.Load()
 	for {
 		if err := ctx.Err(); err != nil {
 			yield(record.Record{}, p.errorf("read", err))
 			return
 		}
 		var err error
-		if follow {
+		if bound == follow {
 			_, err = r.Next(ctx)
 		} else {
-			_, err = r.tryBefore(bound)
+			_, err = r.TryBefore(bound)
 		}
 		switch {
 		case err == nil:

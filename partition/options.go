@@ -13,12 +13,13 @@ import (
 // survives.
 type Durability uint8
 
-// The levels of durability.
+// The levels of durability. The zero Durability stands for Sync, and in the
+// configuration of a topic that exists for the level it has.
 const (
 	// Sync acknowledges a record when it is on disk: it survives power loss.
 	// Appends that come together share one sync. Readers see a record when
 	// it is acknowledged.
-	Sync Durability = iota
+	Sync Durability = iota + 1
 	// Interval acknowledges when the record is written: it survives the end
 	// of the process, and a power loss once it was synced, which happens as
 	// often as SyncEvery says.
@@ -87,6 +88,8 @@ const (
 // WithDefaults returns c with every zero replaced by what it stands for, or
 // an error that names the field, its value and the range.
 func (c Config) WithDefaults() (Config, error) {
+	setDefault(&c.Durability, Sync)
+	setDefault(&c.IndexCache, index.ActiveSegment)
 	setDefault(&c.SegmentBytes, DefaultSegmentBytes)
 	setDefault(&c.SegmentAge, DefaultSegmentAge)
 	setDefault(&c.MaxRecordBytes, int(min(DefaultMaxRecordBytes, c.SegmentBytes/4)))

@@ -42,6 +42,7 @@ type Partition struct {
 	start  int64    // immutable; first readable offset
 	gaps   []span   // immutable; offsets a repair gave up, rising
 	report Recovery // immutable after Open
+	broken error    // immutable; why the partition could not be opened
 
 	// mu is the append lock. No file is synced and nothing is waited for
 	// under it; mapped appends lengthen their file under it if they must.
@@ -288,10 +289,16 @@ func (p *Partition) finish() error {
 	if failed != nil {
 		return errors.Join(p.abandon(), p.closeError(failed))
 	}
+	var err error
 	if !begun {
-		return nil
+		if p.durable.Load() >= p.visible.Load() {
+			return nil
+		}
+		err = p.begin(context.Background())
 	}
-	err := p.syncAll()
+	if err == nil {
+		err = p.syncAll()
+	}
 	if err == nil {
 		err = p.writeMarker()
 	}
@@ -307,7 +314,7 @@ func (p *Partition) finish() error {
 // closeError returns the failure of a partition if it can have cost records.
 // Damage found by Open costs nothing that Close could save.
 func (p *Partition) closeError(failed error) error {
-	if errors.Is(failed, ErrCorrupt) {
+	if errors.Is(failed, ErrCorrupt) || p.broken != nil {
 		return nil
 	}
 	return failed

@@ -28,7 +28,9 @@ type Reader struct {
 // error in start is returned by the first Next or TryNext.
 func (p *Partition) NewReader(start Start) *Reader {
 	r := &Reader{p: p}
-	r.next, r.err = p.Resolve(start)
+	if r.err = p.broken; r.err == nil {
+		r.next, r.err = p.Resolve(start)
+	}
 	r.rec.Topic, r.rec.Partition = p.opts.Topic, p.opts.Number
 	return r
 }
@@ -58,7 +60,7 @@ func (r *Reader) Next(ctx context.Context) (*record.Record, error) {
 }
 
 // TryNext is Next that does not wait: at the end it returns ErrEnd.
-func (r *Reader) TryNext() (*record.Record, error) { return r.tryBefore(r.p.visible.Load()) }
+func (r *Reader) TryNext() (*record.Record, error) { return r.TryBefore(r.p.visible.Load()) }
 
 // await is the slow half of Next.
 func (r *Reader) await(ctx context.Context) (*record.Record, error) {
@@ -86,11 +88,21 @@ func (r *Reader) await(ctx context.Context) (*record.Record, error) {
 	}
 }
 
-// tryBefore returns the next record if its offset is below bound, which is
-// not beyond the partition's end.
-func (r *Reader) tryBefore(bound int64) (*record.Record, error) {
+// Keep makes the records that are read from now on the caller's to keep: each
+// piece of the file gets memory of its own, which they share. Call it before
+// the first Next.
+func (r *Reader) Keep() {
+	r.scan.Keep, r.scan.Most = true, iterChunkBytes
+}
+
+// TryBefore is TryNext that also returns ErrEnd at offset bound, which must
+// not be beyond the partition's end.
+func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 	for {
 		for r.dec.Left() > 0 {
+			if r.scan.Keep {
+				r.rec.Headers = nil
+			}
 			if err := r.dec.Next(&r.rec); err != nil {
 				return nil, r.badBatch(err)
 			}
