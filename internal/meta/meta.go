@@ -124,3 +124,9 @@ func (id *ID) UnmarshalText(b []byte) error {
 	_, err := hex.Decode(id[:], b)
 	return err
 }
+
+// String returns the id as it stands in a file.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Short returns enough of a random id for a name that nothing else has.
+func (id ID) Short() string { return hex.EncodeToString(id[:8]) }

@@ -1,0 +1,173 @@
+package braidlog
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/record"
+)
+
+// Append routes a record and appends it. It returns when the record is as
+// durable as the topic's level says. A context that ends while it waits for
+// that gives ErrOutcomeUnknown; any other error means that the record is not
+// in the log, unless it is ErrOutcomeUnknown too.
+func (t *Topic) Append(ctx context.Context, rec Record) (Position, error) {
+	n, err := t.prepare(ctx, &rec)
+	if err != nil {
+		return noPosition, t.appendError(err)
+	}
+	one := [1]Record{rec}
+	offset, _, err := t.parts[n].AppendOne(ctx, one[:])
+	if err != nil {
+		return noPosition, err
+	}
+	return Position{Partition: n, Offset: offset}, nil
+}
+
+// prepare checks a record and routes it.
+func (t *Topic) prepare(ctx context.Context, rec *Record) (n int, err error) {
+	if err = checkContext(ctx); err != nil {
+		return 0, err
+	}
+	// All partitions have the same limits.
+	if err = t.parts[0].Check(rec); err != nil {
+		return 0, err
+	}
+	return t.route(t.state.Load(), rec)
+}
+
+func (t *Topic) appendError(err error) error {
+	return fmt.Errorf("append to %s: %w", t.name, err)
+}
+
+// AppendTo appends a record to a partition of the caller's choice; the
+// partitioner is not asked.
+func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Position, error) {
+	if partition < 0 || partition >= len(t.parts) {
+		return noPosition, t.appendError(fmt.Errorf("%w partition: %d of %d", ErrInvalid, partition, len(t.parts)))
+	}
+	if err := checkContext(ctx); err != nil {
+		return noPosition, t.appendError(err)
+	}
+	offset, err := t.parts[partition].Append(ctx, rec)
+	if err != nil {
+		return noPosition, err
+	}
+	return Position{Partition: partition, Offset: offset}, nil
+}
+
+// AppendAsync routes and encodes a record and returns without waiting for it
+// to be durable; it waits only for room in a buffer. done, which may be nil,
+// is called exactly once, later, on a goroutine of the store and under no
+// lock; within a partition in order of offsets. It may append; it must not
+// close the store. An error returned here means that nothing was appended and
+// done is not called.
+func (t *Topic) AppendAsync(ctx context.Context, rec Record, done func(Position, error)) error {
+	n, err := t.prepare(ctx, &rec)
+	if err != nil {
+		return t.appendError(err)
+	}
+	if done == nil {
+		return t.parts[n].AppendAsync(ctx, rec, nil)
+	}
+	return t.parts[n].AppendAsync(ctx, rec, func(offset int64, err error) {
+		if err != nil {
+			done(noPosition, err)
+			return
+		}
+		done(Position{Partition: n, Offset: offset}, nil)
+	})
+}
+
+// AppendBatch routes and checks all records, and then appends them, in order
+// within each partition. It fills in Topic, Partition, Offset and Timestamp of
+// each record in place. A partition's share is written in frames of at most 1
+// MiB, each of which is on disk whole or not at all; across frames and
+// partitions the batch is not atomic. If a record is refused nothing is
+// appended. If appending fails the error is a *BatchError with the outcome of
+// every record, and the offset of those not appended is -1.
+func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
+	if err := checkContext(ctx); err != nil {
+		return t.appendError(err)
+	}
+	b := t.takeBatch(len(recs))
+	defer t.batch.Put(b)
+	st := t.state.Load()
+	for i := range recs {
+		if err := t.parts[0].Check(&recs[i]); err != nil {
+			return t.appendError(fmt.Errorf("record %d of the batch: %w", i, err))
+		}
+	}
+	for i := range recs {
+		n, err := t.route(st, &recs[i])
+		if err != nil {
+			return t.appendError(fmt.Errorf("record %d of the batch: %w", i, err))
+		}
+		b.routes[i] = int32(n)
+		b.counts[n]++
+	}
+	b.sort()
+	return t.appendSorted(ctx, st, b, recs)
+}
+
+// appendSorted appends each partition's share.
+func (t *Topic) appendSorted(ctx context.Context, st *topicState, b *batch, recs []Record) error {
+	from := int32(0)
+	for n, p := range t.parts {
+		count := b.counts[n]
+		if count == 0 {
+			continue
+		}
+		run := record.Run{Records: recs, Picks: b.picks[from : from+count]}
+		from += count
+		b.pending.Add(ctx, p, run)
+		if st.batcher != nil {
+			st.batcher.BatchEnd(n, int(count), userBytes(run))
+		}
+	}
+	return b.pending.Wait(ctx, len(recs))
+}
+
+func userBytes(run record.Run) (n int) {
+	for i := range run.Len() {
+		n += run.At(i).UserBytes()
+	}
+	return n
+}
+
+// A batch is the scratch space of one AppendBatch.
+type batch struct {
+	routes  []int32 // partition of each record
+	counts  []int32 // records of each partition
+	starts  []int32 // where in picks the next record of each partition goes
+	picks   []int32 // the records' numbers, partition by partition
+	pending partition.Batch
+}
+
+// takeBatch returns scratch space for n records.
+func (t *Topic) takeBatch(n int) *batch {
+	b, ok := t.batch.Get().(*batch)
+	if !ok {
+		b = &batch{counts: make([]int32, len(t.parts)), starts: make([]int32, len(t.parts))}
+	}
+	if cap(b.routes) < n {
+		b.routes, b.picks = make([]int32, n), make([]int32, n)
+	}
+	b.routes, b.picks = b.routes[:n], b.picks[:n]
+	clear(b.counts)
+	return b
+}
+
+// sort fills picks: a counting sort, which keeps the order within a partition.
+func (b *batch) sort() {
+	at := int32(0)
+	for n, count := range b.counts {
+		b.starts[n] = at
+		at += count
+	}
+	for i, n := range b.routes {
+		b.picks[b.starts[n]] = int32(i)
+		b.starts[n]++
+	}
+}

@@ -1,0 +1,429 @@
+package braidlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/partition"
+)
+
+// Names in a store's directory.
+const (
+	lockFile       = "LOCK"
+	storeFile      = "store.json"
+	checkpointFile = "checkpoint"
+	topicsDir      = "topics"
+)
+
+// openAtOnce is how many partitions are opened or closed side by side.
+const openAtOnce = 16
+
+// A Store is an open directory of topics. One Store at a time has a
+// directory, in this process or any other. Its methods may be called from
+// many goroutines.
+type Store struct {
+	dir    fs.Dir    // immutable
+	lock   io.Closer // immutable
+	log    *slog.Logger
+	shared *partition.Shared // immutable
+	cfg    Options           // immutable
+
+	file epochFile
+
+	mu     sync.Mutex        // held while topics are made, changed or deleted, I/O included; never taken by appends or reads
+	topics map[string]*Topic // guarded by mu; by name
+	broken map[string]error  // guarded by mu; topics that could not be opened
+	closed bool              // guarded by mu
+}
+
+// epochFile is what the store knows of store.json and of the checkpoint.
+type epochFile struct {
+	mu       sync.Mutex // held while store.json is written
+	data     storeMeta
+	begun    bool // the epoch was raised since Open
+	sameBoot bool // immutable: the machine did not restart since it was last raised
+	vouched  bool // immutable: the checkpoint is of this epoch
+}
+
+type storeMeta struct {
+	Format int     `json:"format"`
+	Store  meta.ID `json:"store"`
+	Epoch  uint32  `json:"epoch"`
+	Boot   string  `json:"boot"`
+}
+
+type checkpointMeta struct {
+	Format     int              `json:"format"`
+	Epoch      uint32           `json:"epoch"`
+	Partitions []checkpointLine `json:"partitions"`
+}
+
+type checkpointLine struct {
+	Topic     meta.ID `json:"topic"`
+	Partition int     `json:"partition"`
+	End       int64   `json:"end"`
+	Segment   int64   `json:"segment"`
+	Position  int64   `json:"position"`
+	Time      int64   `json:"time"`
+}
+
+// Open opens the store in the directory dir, making both if they are missing,
+// and recovers every topic in it. ErrLocked, with a *LockedError, says who has
+// it open. ErrNewerFormat says that a newer braidlog wrote it.
+func Open(dir string, o Options) (*Store, error) {
+	s, err := open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, known(err))
+	}
+	return s, nil
+}
+
+func open(path string, o Options) (s *Store, err error) {
+	if o.fs == nil {
+		o.fs = fs.OS{}
+	}
+	s = &Store{cfg: o, log: o.Logger, topics: map[string]*Topic{}, broken: map[string]error{}}
+	s.shared, err = partition.NewShared(partition.SharedOptions{
+		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, ForceHeap: o.forceHeap,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.dir, err = o.fs.OpenDir(path, true); err != nil {
+		return nil, err
+	}
+	if s.lock, err = s.dir.Lock(lockFile, fmt.Sprintf("pid %d", fs.PID())); err != nil {
+		return nil, errors.Join(err, s.dir.Close())
+	}
+	if err = s.load(); err != nil {
+		s.shared.Close()
+		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
+	}
+	return s, nil
+}
+
+// load reads everything that is in the directory.
+func (s *Store) load() error {
+	fresh, err := s.loadStoreFile()
+	if err != nil {
+		return err
+	}
+	if fresh {
+		return nil
+	}
+	vouchers, err := s.loadCheckpoint()
+	if err != nil {
+		return err
+	}
+	return s.loadTopics(vouchers)
+}
+
+// loadStoreFile reads store.json, or makes the files of a new store. store.json
+// comes last: as long as it is missing there is nothing in the directory.
+func (s *Store) loadStoreFile() (fresh bool, err error) {
+	f := &s.file
+	err = meta.Read(s.dir, storeFile, &f.data)
+	if err == nil {
+		boot := s.cfg.fs.BootID()
+		f.sameBoot = boot != "" && boot == f.data.Boot
+		return false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if left, err := s.dir.List(topicsDir); err == nil && len(left) > 0 {
+		return false, fmt.Errorf("%w: %s is missing, but there are topics", ErrCorrupt, storeFile)
+	}
+	if err = s.dir.Mkdir(topicsDir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	f.data = storeMeta{Format: meta.Format, Store: newID(), Boot: s.cfg.fs.BootID()}
+	return true, meta.Write(s.dir, storeFile, &f.data)
+}
+
+// begin raises the epoch, durably, before anything is changed: from then on
+// an older checkpoint no longer says where partitions end.
+func (s *Store) begin() (epoch uint32, err error) {
+	f := &s.file
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.begun {
+		return f.data.Epoch, nil
+	}
+	next := f.data
+	next.Epoch++
+	next.Boot = s.cfg.fs.BootID()
+	if err = meta.Write(s.dir, storeFile, &next); err != nil {
+		return 0, fmt.Errorf("raise the epoch: %w", err)
+	}
+	f.data, f.begun = next, true
+	return next.Epoch, nil
+}
+
+// A vouch is what names a partition in a checkpoint.
+type vouch struct {
+	topic     meta.ID
+	partition int
+}
+
+// loadCheckpoint reads where the partitions ended. A checkpoint that is
+// damaged vouches for nothing.
+func (s *Store) loadCheckpoint() (map[vouch]*partition.Checkpoint, error) {
+	var c checkpointMeta
+	err := meta.Read(s.dir, checkpointFile, &c)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, meta.ErrCorrupt):
+		s.warn("the checkpoint is damaged and not used", err)
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	s.file.vouched = c.Epoch == s.file.data.Epoch
+	vouchers := make(map[vouch]*partition.Checkpoint, len(c.Partitions))
+	for _, l := range c.Partitions {
+		vouchers[vouch{l.Topic, l.Partition}] = &partition.Checkpoint{
+			End: l.End, Segment: l.Segment, Position: l.Position, Time: l.Time,
+		}
+	}
+	return vouchers, nil
+}
+
+func (s *Store) warn(what string, err error) {
+	if s.log != nil {
+		s.log.Warn(what, "error", err)
+	}
+}
+
+// loadTopics opens every topic. One that cannot be opened keeps its error and
+// does not keep the store shut.
+func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
+	names, err := s.dir.List(topicsDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range names {
+		if strings.HasPrefix(e.Name, newPrefix) || strings.HasPrefix(e.Name, deletedPrefix) {
+			if err = fs.RemoveAll(s.dir, topicsDir+"/"+e.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		if checkName(e.Name) != nil || e.Kind != fs.KindDir {
+			continue // not ours
+		}
+		t, err := s.loadTopic(e.Name, vouchers)
+		if err != nil {
+			err = fmt.Errorf("open topic %s: %w", e.Name, known(err))
+			s.warn("a topic could not be opened", err)
+			s.broken[e.Name] = err
+			continue
+		}
+		s.topics[e.Name] = t
+	}
+	return nil
+}
+
+// EnsureTopic returns the topic, making it if it does not exist. If it does,
+// what config says is compared and changed as SetConfig would.
+func (s *Store) EnsureTopic(ctx context.Context, name string, config TopicConfig) (*Topic, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(ctx, "ensure topic", name); err != nil {
+		return nil, err
+	}
+	t, err := s.findLocked(name)
+	switch {
+	case errors.Is(err, ErrTopicNotFound):
+		return s.createLocked(name, config)
+	case err != nil:
+		return nil, err
+	}
+	return t, t.setConfig(ctx, config)
+}
+
+// CreateTopic makes a new topic. ErrTopicExists if the name is taken, also by
+// one that differs only in case.
+func (s *Store) CreateTopic(ctx context.Context, name string, config TopicConfig) (*Topic, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(ctx, "create topic", name); err != nil {
+		return nil, err
+	}
+	if _, err := s.findLocked(name); !errors.Is(err, ErrTopicNotFound) {
+		return nil, fmt.Errorf("create topic %s: %w", name, ErrTopicExists)
+	}
+	return s.createLocked(name, config)
+}
+
+// Topic returns a topic that exists. ErrTopicNotFound if it does not.
+func (s *Store) Topic(name string) (*Topic, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("topic %s: store is %w", name, ErrClosed)
+	}
+	return s.findLocked(name)
+}
+
+// findLocked returns a topic or why there is none.
+func (s *Store) findLocked(name string) (*Topic, error) {
+	if t := s.topics[name]; t != nil {
+		return t, nil
+	}
+	if err := s.broken[name]; err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("topic %s: %w", shorten(name), ErrTopicNotFound)
+}
+
+// check does what all operations on topics begin with.
+func (s *Store) check(ctx context.Context, op, name string) error {
+	err := checkContext(ctx)
+	if err == nil && s.closed {
+		err = fmt.Errorf("store is %w", ErrClosed)
+	}
+	if err == nil {
+		err = checkName(name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", op, shorten(name), err)
+	}
+	return nil
+}
+
+func checkContext(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("%w context: nil", ErrInvalid)
+	}
+	return ctx.Err()
+}
+
+// Topics returns the names of all topics, sorted.
+func (s *Store) Topics() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, 0, len(s.topics)+len(s.broken))
+	for name := range s.topics {
+		names = append(names, name)
+	}
+	for name := range s.broken {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// DeleteTopic closes a topic and removes it with all its records. It is gone
+// once the call returns, and after a crash in the middle either there whole or
+// gone.
+func (s *Store) DeleteTopic(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(ctx, "delete topic", name); err != nil {
+		return err
+	}
+	t, err := s.findLocked(name)
+	if errors.Is(err, ErrTopicNotFound) {
+		return fmt.Errorf("delete %w", err)
+	}
+	if err = s.deleteLocked(t, name); err != nil {
+		return fmt.Errorf("delete topic %s: %w", name, known(err))
+	}
+	return nil
+}
+
+func (s *Store) deleteLocked(t *Topic, name string) error {
+	if _, err := s.begin(); err != nil {
+		return err
+	}
+	gone := topicsDir + "/" + deletedPrefix + newID().Short()
+	if t != nil {
+		// What cannot be made durable any more goes with the topic.
+		if err := t.close(); err != nil {
+			s.warn("a topic that is being deleted could not be closed well", err)
+		}
+	}
+	delete(s.topics, name)
+	s.broken[name] = fmt.Errorf("topic %s: half deleted; open the store again", name)
+	if err := s.dir.Rename(topicsDir+"/"+name, gone); err != nil {
+		return err
+	}
+	if err := s.dir.Sync(topicsDir); err != nil {
+		return err
+	}
+	delete(s.broken, name)
+	return fs.RemoveAll(s.dir, gone)
+}
+
+// Close makes everything durable, whatever the level, writes where each
+// partition ended, and lets the directory go. Waiting readers get ErrClosed.
+// A second Close returns ErrClosed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("close store: %w", ErrClosed)
+	}
+	s.closed = true
+	err := s.closeTopics()
+	s.shared.Close()
+	if e := s.writeCheckpoint(); e != nil {
+		err = errors.Join(err, e)
+	}
+	if err = errors.Join(err, s.lock.Close(), s.dir.Close()); err != nil {
+		return fmt.Errorf("close store: %w", known(err))
+	}
+	return nil
+}
+
+func (s *Store) closeTopics() error {
+	var g errgroup.Group
+	g.SetLimit(openAtOnce)
+	var errs []error
+	var mu sync.Mutex
+	for _, t := range s.topics {
+		for _, p := range t.parts {
+			g.Go(func() error {
+				if err := p.Close(); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+				return nil
+			})
+		}
+	}
+	return errors.Join(g.Wait(), errors.Join(errs...))
+}
+
+// writeCheckpoint writes where every partition ended that was closed well. If
+// nothing was written since the last one, that one stays.
+func (s *Store) writeCheckpoint() error {
+	f := &s.file
+	if f.vouched && !f.begun {
+		return nil
+	}
+	c := checkpointMeta{Format: meta.Format, Epoch: f.data.Epoch, Partitions: []checkpointLine{}}
+	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
+		t := s.topics[name]
+		for i, p := range t.parts {
+			if end, ok := p.Checkpoint(); ok {
+				c.Partitions = append(c.Partitions, checkpointLine{t.id, i, end.End, end.Segment, end.Position, end.Time})
+			}
+		}
+	}
+	return meta.Write(s.dir, checkpointFile, &c)
+}

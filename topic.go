@@ -1,0 +1,203 @@
+package braidlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/partitioner"
+)
+
+// A Topic is a fixed number of partitions and the partitioner that routes
+// records among them. Its methods may be called from many goroutines.
+type Topic struct {
+	store *Store                     // immutable
+	name  string                     // immutable
+	id    topicID                    // immutable
+	parts []*partition.Partition     // immutable
+	state atomic.Pointer[topicState] // replaced under store.mu
+	loads sync.Pool                  // of *[]partitioner.Load
+	batch sync.Pool                  // of *batch
+}
+
+// A topicState is a topic's configuration and what its partitioner can do.
+// It is immutable.
+type topicState struct {
+	config    TopicConfig
+	placement string // as stored
+	p         partitioner.Partitioner
+	byKey     partitioner.KeyPartitioner // nil if p is none
+	byLoad    partitioner.LoadAware      // nil if p is none
+	batcher   partitioner.Batcher        // nil if p is none
+}
+
+func newTopicState(config TopicConfig, placement string) *topicState {
+	st := &topicState{config: config, placement: placement, p: config.Partitioner}
+	st.byKey, _ = st.p.(partitioner.KeyPartitioner)
+	st.byLoad, _ = st.p.(partitioner.LoadAware)
+	st.batcher, _ = st.p.(partitioner.Batcher)
+	return st
+}
+
+// Name returns the topic's name.
+func (t *Topic) Name() string { return t.name }
+
+// NumPartitions returns how many partitions the topic has.
+func (t *Topic) NumPartitions() int { return len(t.parts) }
+
+// Partition returns partition i, or nil if there is none of that number. It is
+// the topic's to close.
+func (t *Topic) Partition(i int) *partition.Partition {
+	if i < 0 || i >= len(t.parts) {
+		return nil
+	}
+	return t.parts[i]
+}
+
+// Config returns the settings in force. Partitioner is nil if the stored one
+// is not known here.
+func (t *Topic) Config() TopicConfig { return t.state.Load().config }
+
+// Placement returns the stored name of the topic's partitioner.
+func (t *Topic) Placement() string { return t.state.Load().placement }
+
+// SetConfig changes the settings that may change; a zero leaves one as it is.
+// A *MismatchError says that one is given that is fixed for life. A level that
+// promises more is in force once everything appended before is durable.
+func (t *Topic) SetConfig(ctx context.Context, config TopicConfig) error {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	if err := t.store.check(ctx, "configure topic", t.name); err != nil {
+		return err
+	}
+	return t.setConfig(ctx, config)
+}
+
+// setConfig is SetConfig with store.mu held.
+func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
+	old := t.state.Load()
+	if err := t.matches(old, config); err != nil {
+		return err
+	}
+	next, err := config.over(old.config).withDefaults()
+	if err != nil {
+		return fmt.Errorf("configure topic %s: %w", t.name, err)
+	}
+	if settingsOf(next) != settingsOf(old.config) {
+		if err = t.change(ctx, old, next); err != nil {
+			return fmt.Errorf("configure topic %s: %w", t.name, known(err))
+		}
+	}
+	t.state.Store(newTopicState(next, old.placement))
+	return nil
+}
+
+// matches returns a *MismatchError if config has something else than what is
+// fixed for life.
+func (t *Topic) matches(old *topicState, config TopicConfig) error {
+	if n := config.Partitions; n != 0 && n != len(t.parts) {
+		return &MismatchError{t.name, "partitions", fmt.Sprint(len(t.parts)), fmt.Sprint(n)}
+	}
+	if config.Partitioner == nil {
+		return nil
+	}
+	if given := partitioner.Placement(config.Partitioner); given != old.placement {
+		return &MismatchError{t.name, "placement", fmt.Sprintf("%q", old.placement), fmt.Sprintf("%q", given)}
+	}
+	return nil
+}
+
+// change writes new settings and brings them into force. A level that
+// promises more is in force before it is written, one that promises less is
+// written first: at no time does topic.json promise what is not kept.
+func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) error {
+	if _, err := t.store.begin(); err != nil {
+		return err
+	}
+	m := topicMeta{
+		Format: meta.Format, Name: t.name, Topic: t.id, Config: settingsOf(next),
+		Generations: []generation{{len(t.parts), old.placement}},
+	}
+	write := func() error {
+		return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, &m)
+	}
+	if next.Durability < old.config.Durability { // Sync is the least
+		return errors.Join(t.configure(ctx, next), write())
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	return t.configure(ctx, next)
+}
+
+func (t *Topic) configure(ctx context.Context, next TopicConfig) error {
+	return t.each(func(p *partition.Partition) error { return p.Configure(ctx, next.ofPartition()) })
+}
+
+// each calls f for every partition, side by side, and returns the first error.
+func (t *Topic) each(f func(p *partition.Partition) error) error {
+	var g errgroup.Group
+	g.SetLimit(openAtOnce)
+	for _, p := range t.parts {
+		g.Go(func() error { return f(p) })
+	}
+	return g.Wait()
+}
+
+// close closes the partitions.
+func (t *Topic) close() error { return t.each((*partition.Partition).Close) }
+
+// Sync waits until everything appended before is durable, whatever the level.
+func (t *Topic) Sync(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return fmt.Errorf("sync topic %s: %w", t.name, err)
+	}
+	return t.each(func(p *partition.Partition) error { return p.Sync(ctx) })
+}
+
+// Stats are figures of a topic at one moment.
+type Stats struct {
+	Records    int64 // that can be read, offsets left out by gaps counted
+	Partitions []PartitionStats
+}
+
+// PartitionStats are figures of one partition.
+type PartitionStats struct {
+	Start, End int64 // what can be read: [Start, End)
+	Durable    int64 // every record below is known to be on disk
+	Writable   bool
+}
+
+// Stats returns figures of the topic as it is now.
+func (t *Topic) Stats() Stats {
+	s := Stats{Partitions: make([]PartitionStats, len(t.parts))}
+	for i, p := range t.parts {
+		s.Partitions[i] = PartitionStats{p.Start(), p.End(), p.Durable(), p.Writable()}
+		s.Records += p.End() - p.Start()
+	}
+	return s
+}
+
+// Recovery returns what opening the topic found and did, partition by
+// partition.
+func (t *Topic) Recovery() []partition.Recovery {
+	all := make([]partition.Recovery, len(t.parts))
+	for i, p := range t.parts {
+		all[i] = p.Recovery()
+	}
+	return all
+}
+
+// equalKeys reports whether two keys are the same. A missing key is not an
+// empty one.
+func equalKeys(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+
+// closed reports whether the partitions were closed.
+func (t *Topic) closed() bool { return t.parts[0].Closed() }

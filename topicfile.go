@@ -1,0 +1,238 @@
+package braidlog
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/partitioner"
+)
+
+// Names in a topic's directory, and what the names of topics begin with that
+// are not whole.
+const (
+	topicFile     = "topic.json"
+	partitionsDir = "partitions"
+	newPrefix     = ".new-"
+	deletedPrefix = ".deleted-"
+)
+
+type topicMeta struct {
+	Format      int          `json:"format"`
+	Name        string       `json:"name"`
+	Topic       topicID      `json:"topic"`
+	Generations []generation `json:"generations"`
+	Config      settings     `json:"config"`
+}
+
+// A generation is a number of partitions and the placement that goes with it.
+// There is one, for now.
+type generation struct {
+	Partitions int    `json:"partitions"`
+	Placement  string `json:"placement"`
+}
+
+// settings are those that may change.
+type settings struct {
+	Durability     string `json:"durability"`
+	SyncTime       int64  `json:"sync_time"`
+	SyncRecords    int64  `json:"sync_records"`
+	SyncBytes      int64  `json:"sync_bytes"`
+	SegmentBytes   int64  `json:"segment_bytes"`
+	SegmentAge     int64  `json:"segment_age"`
+	MaxRecordBytes int    `json:"max_record_bytes"`
+	MaxKeyBytes    int    `json:"max_key_bytes"`
+	IndexCache     string `json:"index_cache"`
+}
+
+func settingsOf(c TopicConfig) settings {
+	return settings{
+		Durability:     c.Durability.String(),
+		SyncTime:       int64(c.SyncEvery.Time),
+		SyncRecords:    c.SyncEvery.Records,
+		SyncBytes:      c.SyncEvery.Bytes,
+		SegmentBytes:   c.SegmentBytes,
+		SegmentAge:     int64(c.SegmentAge),
+		MaxRecordBytes: c.MaxRecordBytes,
+		MaxKeyBytes:    c.MaxKeyBytes,
+		IndexCache:     c.IndexCache.String(),
+	}
+}
+
+func (s settings) config() (TopicConfig, error) {
+	c := TopicConfig{
+		SyncEvery:      SyncEvery{Time: time.Duration(s.SyncTime), Records: s.SyncRecords, Bytes: s.SyncBytes},
+		SegmentBytes:   s.SegmentBytes,
+		SegmentAge:     time.Duration(s.SegmentAge),
+		MaxRecordBytes: s.MaxRecordBytes,
+		MaxKeyBytes:    s.MaxKeyBytes,
+	}
+	var ok1, ok2 bool
+	c.Durability, ok1 = named(s.Durability, Sync, Interval, OS)
+	c.IndexCache, ok2 = named(s.IndexCache, CacheActiveSegment, CacheAll, CacheNone)
+	if !ok1 || !ok2 {
+		return c, fmt.Errorf("%w: durability %q, index cache %q", ErrCorrupt, s.Durability, s.IndexCache)
+	}
+	return c, nil
+}
+
+// named returns the value that is called name.
+func named[T fmt.Stringer](name string, values ...T) (value T, ok bool) {
+	for _, v := range values {
+		if v.String() == name {
+			return v, true
+		}
+	}
+	return value, false
+}
+
+// A topicID tells a topic from another one of the same name.
+type topicID = meta.ID
+
+func newID() topicID {
+	var id topicID
+	rand.Read(id[:]) //nolint:errcheck // crypto/rand.Read never fails
+	return id
+}
+
+// createLocked makes a topic under another name and then gives it its own, so
+// that it is there whole or not at all. The caller holds s.mu.
+func (s *Store) createLocked(name string, config TopicConfig) (*Topic, error) {
+	t, err := s.create(name, config)
+	if err != nil {
+		return nil, fmt.Errorf("create topic %s: %w", name, known(err))
+	}
+	s.topics[name] = t
+	return t, nil
+}
+
+func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.freeName(name); err != nil {
+		return nil, err
+	}
+	if config.Partitioner == nil {
+		config.Partitioner = partitioner.Key()
+	}
+	if _, err = s.begin(); err != nil {
+		return nil, err
+	}
+	m := topicMeta{
+		Format: meta.Format, Name: name, Topic: newID(), Config: settingsOf(config),
+		Generations: []generation{{config.Partitions, partitioner.Placement(config.Partitioner)}},
+	}
+	if err = s.writeTopic(name, &m); err != nil {
+		return nil, err
+	}
+	return s.openTopic(&m, config, nil)
+}
+
+// freeName returns ErrTopicExists if the name is taken but for case.
+func (s *Store) freeName(name string) error {
+	taken := func(other string) bool { return strings.EqualFold(name, other) }
+	for other := range s.topics {
+		if taken(other) {
+			return fmt.Errorf("%w: as %s", ErrTopicExists, other)
+		}
+	}
+	for other := range s.broken {
+		if taken(other) {
+			return fmt.Errorf("%w: as %s", ErrTopicExists, other)
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeTopic(name string, m *topicMeta) error {
+	made := topicsDir + "/" + newPrefix + m.Topic.Short()
+	err := s.dir.Mkdir(made)
+	if err == nil {
+		err = s.dir.Mkdir(made + "/" + partitionsDir)
+	}
+	if err == nil {
+		err = meta.Write(s.dir.Sub(made), topicFile, m)
+	}
+	if err == nil {
+		err = s.dir.Rename(made, topicsDir+"/"+name)
+	}
+	if err == nil {
+		err = s.dir.Sync(topicsDir)
+	}
+	if err != nil {
+		return errors.Join(err, fs.RemoveAll(s.dir, made))
+	}
+	return nil
+}
+
+// loadTopic opens a topic that exists.
+func (s *Store) loadTopic(name string, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
+	var m topicMeta
+	if err := meta.Read(s.dir.Sub(topicsDir+"/"+name), topicFile, &m); err != nil {
+		return nil, err
+	}
+	if m.Name != name || len(m.Generations) != 1 {
+		return nil, fmt.Errorf("%s: %w: it is of topic %q and has %d generations", topicFile, ErrCorrupt, m.Name, len(m.Generations))
+	}
+	config, err := m.Config.config()
+	if err != nil {
+		return nil, err
+	}
+	config.Partitions = m.Generations[0].Partitions
+	if config, err = config.withDefaults(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %v", topicFile, ErrCorrupt, err)
+	}
+	config.Partitioner, _ = partitioner.ByPlacement(m.Generations[0].Placement)
+	return s.openTopic(&m, config, vouchers)
+}
+
+// openTopic opens the partitions, side by side. One whose disk fails is there
+// and fails at everything.
+func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
+	t := &Topic{store: s, name: m.Name, id: m.Topic, parts: make([]*partition.Partition, config.Partitions)}
+	t.state.Store(newTopicState(config, m.Generations[0].Placement))
+	parent := s.dir.Sub(topicsDir + "/" + m.Name + "/" + partitionsDir)
+	var g errgroup.Group
+	g.SetLimit(openAtOnce)
+	for i := range t.parts {
+		g.Go(func() (err error) {
+			t.parts[i], err = s.openPartition(t, parent, i, vouchers)
+			return err
+		})
+	}
+	return t, g.Wait()
+}
+
+func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch]*partition.Checkpoint) (*partition.Partition, error) {
+	o := partition.Options{
+		Config:     t.state.Load().config.ofPartition(),
+		Topic:      t.name,
+		TopicID:    t.id,
+		Number:     i,
+		Shared:     s.shared,
+		Checkpoint: vouchers[vouch{t.id, i}],
+		Clean:      s.file.vouched,
+		SameBoot:   s.file.sameBoot,
+		Logger:     s.log,
+	}
+	p, err := partition.OpenIn(parent, strconv.Itoa(i), o)
+	if err != nil {
+		err = known(err)
+		if errors.Is(err, ErrNewerFormat) {
+			return nil, err
+		}
+		s.warn("a partition could not be opened", err)
+		return partition.Broken(o, err), nil
+	}
+	return p, nil
+}
