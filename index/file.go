@@ -28,26 +28,51 @@ var ErrWrong = errors.New("not an index of this segment")
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Write appends the entries that the file called name lacks, making the file
-// if need be. Nothing is synced. Calls must not overlap.
+// if need be, and cuts off those that were given up. A file that somebody
+// removed begins anew with what is in memory. Nothing is synced. Calls must
+// not overlap; Add and Keep may run meanwhile.
 func (x *Index) Write(d fs.Dir, name string) error {
-	entries, written := x.pending()
-	if len(entries) == 0 && written > 0 {
-		return nil
+	err := x.write(d, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		x.startOver()
+		err = x.write(d, name)
 	}
-	f, err := x.openForWrite(d, name, written)
 	if err != nil {
 		return fmt.Errorf("write index %s: %w", name, err)
 	}
-	b := make([]byte, 0, len(entries)*entryBytes)
-	for _, e := range entries {
+	return nil
+}
+
+func (x *Index) write(d fs.Dir, name string) error {
+	todo := x.pending()
+	if len(todo.entries) == 0 && todo.written > 0 && !todo.stale {
+		return nil
+	}
+	f, err := x.openForWrite(d, name, todo.written)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(x.writeTo(f, todo), f.Close()); err != nil {
+		return err
+	}
+	x.wrote(todo)
+	return nil
+}
+
+// writeTo writes the backlog behind what the file has.
+func (x *Index) writeTo(f fs.File, todo backlog) error {
+	end := headerBytes + int64(todo.written)*entryBytes
+	if todo.stale {
+		if err := f.Truncate(end); err != nil {
+			return err
+		}
+	}
+	b := make([]byte, 0, len(todo.entries)*entryBytes)
+	for _, e := range todo.entries {
 		b = appendEntry(b, e, x.base)
 	}
-	_, err = f.WriteAt(b, headerBytes+int64(written)*entryBytes)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write index %s: %w", name, err)
-	}
-	x.wrote(written + len(entries))
-	return nil
+	_, err := f.WriteAt(b, end)
+	return err
 }
 
 // openForWrite opens the file, or makes it with its header if nothing was
@@ -200,20 +225,6 @@ func Load(d fs.Dir, name string, id [16]byte, base int64) (x *Index, err error) 
 		x.Add(e)
 		last = e
 	}
-	x.wrote(x.count)
+	x.written, x.stale = x.count, len(b) > 0
 	return x, nil
-}
-
-// Keep drops every entry for which keep is false and all behind it, in memory
-// and, at the next Write, in the file.
-func (x *Index) Keep(keep func(Entry) bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	n := sort.Search(x.count, func(i int) bool { return !keep(x.atLocked(i)) })
-	kept := New(x.id, x.base)
-	for i := range n {
-		kept.Add(x.atLocked(i))
-	}
-	x.chunks, x.count = kept.chunks, kept.count
-	x.written = min(x.written, n)
 }

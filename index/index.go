@@ -36,8 +36,10 @@ type Index struct {
 	mu      sync.RWMutex
 	chunks  [][]Entry // guarded by mu; all but the last hold chunkEntries
 	dropped int       // guarded by mu; entries at the front that only the file has
-	count   int       // guarded by mu; entries ever added
+	count   int       // guarded by mu; entries in memory and dropped
 	written int       // guarded by mu; entries in the file
+	stale   bool      // guarded by mu; the file may have more than those written
+	cuts    int       // guarded by mu; how often entries were given up
 }
 
 // New returns an empty index of the segment with this id and base offset.
@@ -45,16 +47,20 @@ func New(id [16]byte, base int64) *Index {
 	return &Index{id: id, base: base}
 }
 
-// Add appends an entry. Its position must be behind the last one's.
+// Add appends an entry. Where entries stand at its position or behind it, the
+// batches that they named were cut off since, and they are given up.
 func (x *Index) Add(e Entry) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n := x.count - x.dropped; n > 0 && x.atLocked(n-1).Position >= e.Position {
+		x.keepLocked(func(old Entry) bool { return old.Position < e.Position })
+	}
 	if n := len(x.chunks); n == 0 || len(x.chunks[n-1]) == chunkEntries {
 		x.chunks = append(x.chunks, make([]Entry, 0, chunkEntries))
 	}
 	last := &x.chunks[len(x.chunks)-1]
 	*last = append(*last, e)
 	x.count++
-	x.mu.Unlock()
 }
 
 // Len returns how many entries the index has, on disk or in memory.
@@ -119,19 +125,72 @@ func (x *Index) Forget() {
 	}
 }
 
-// pending returns the entries that the file does not have, and how many it
-// has.
-func (x *Index) pending() (entries []Entry, written int) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	for i := x.written; i < x.count; i++ {
-		entries = append(entries, x.atLocked(i-x.dropped))
-	}
-	return entries, x.written
+// Keep gives up every entry for which keep is false and all behind it: in
+// memory and, at the next Write, in the file. Entries that only the file has
+// stay: none is younger than any in memory.
+func (x *Index) Keep(keep func(Entry) bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.keepLocked(keep)
 }
 
-func (x *Index) wrote(n int) {
+// keepLocked is Keep for a caller that holds mu.
+func (x *Index) keepLocked(keep func(Entry) bool) {
+	n := sort.Search(x.count-x.dropped, func(i int) bool { return !keep(x.atLocked(i)) })
+	if n == x.count-x.dropped {
+		return
+	}
+	whole := n / chunkEntries
+	if part := n % chunkEntries; part > 0 {
+		x.chunks[whole] = x.chunks[whole][:part]
+		whole++
+	}
+	clear(x.chunks[whole:])
+	x.chunks = x.chunks[:whole]
+	x.count = x.dropped + n
+	x.cuts++
+	if x.written > x.count {
+		x.written, x.stale = x.count, true
+	}
+}
+
+// A backlog is what a Write has to do.
+type backlog struct {
+	entries []Entry // that the file does not have
+	written int     // how many it has
+	stale   bool    // it may have more behind them
+	cuts    int     // as of now
+}
+
+// pending returns what a Write has to do.
+func (x *Index) pending() backlog {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	todo := backlog{written: x.written, stale: x.stale, cuts: x.cuts}
+	for i := x.written; i < x.count; i++ {
+		todo.entries = append(todo.entries, x.atLocked(i-x.dropped))
+	}
+	return todo
+}
+
+// wrote notes that the backlog is done, unless entries were given up
+// meanwhile: they may have been part of it.
+func (x *Index) wrote(todo backlog) {
 	x.mu.Lock()
-	x.written = n
-	x.mu.Unlock()
+	defer x.mu.Unlock()
+	if x.cuts != todo.cuts {
+		x.stale = true
+		return
+	}
+	x.written, x.stale = todo.written+len(todo.entries), false
+}
+
+// startOver takes the file for empty, since somebody removed it. Entries that
+// only the file had are gone.
+func (x *Index) startOver() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.count -= x.dropped
+	x.dropped, x.written = 0, 0
+	x.cuts++
 }
