@@ -44,6 +44,17 @@ func (k *keyed) Partition(rec record.Record, n int) (int, error) {
 	return k.PartitionKey(rec.Key, n), nil
 }
 
+// Route is Partition that does not count a record without a key.
+func (k *keyed) Route(rec record.Record, n int) (int, error) {
+	if err := checkCount(k.placement, n); err != nil {
+		return 0, err
+	}
+	if rec.Key == nil {
+		return k.keyless.peek(recordBytes(&rec), n), nil
+	}
+	return k.PartitionKey(rec.Key, n), nil
+}
+
 // PartitionKey returns -1, which is no partition, if n < 1.
 func (k *keyed) PartitionKey(key []byte, n int) int {
 	if n < 1 {

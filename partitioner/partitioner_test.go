@@ -18,12 +18,17 @@ var (
 		Placer
 		Batcher
 		Predecessors
+		Router
 	} = (*keyed)(nil)
 	_ interface {
 		Placer
 		Batcher
+		Router
 	} = (*sticky)(nil)
-	_ Placer = (*roundRobin)(nil)
+	_ interface {
+		Placer
+		Router
+	} = (*roundRobin)(nil)
 	_ Placer = (*function)(nil)
 )
 
@@ -39,6 +44,10 @@ func TestNoPartitions(t *testing.T) {
 			for _, key := range [][]byte{nil, {}, []byte("k")} {
 				_, err := p.Partition(record.Record{Key: key}, n)
 				require.EqualError(t, err, fmt.Sprintf("partition with %q: n is %d, want at least 1", Placement(p), n))
+				if r, ok := p.(Router); ok {
+					_, again := r.Route(record.Record{Key: key}, n)
+					require.Equal(t, err, again)
+				}
 			}
 			if k, ok := p.(KeyPartitioner); ok {
 				require.Equal(t, -1, k.PartitionKey([]byte("k"), n))
@@ -74,6 +83,12 @@ func usePartitioner(t *testing.T, p Partitioner, n int) {
 		rec := record.Record{Value: make([]byte, 100)}
 		if i%2 == 0 {
 			rec.Key = []byte{byte(i)}
+		}
+		if r, ok := p.(Router); ok {
+			if got, err := r.Route(rec, n); err != nil || got < 0 || got >= n {
+				t.Errorf("%s: route: %d, %v; n = %d", Placement(p), got, err, n)
+				return
+			}
 		}
 		got, err := p.Partition(rec, n)
 		if err != nil || got < 0 || got >= n {

@@ -39,14 +39,23 @@ func (r *roundRobin) Partition(_ record.Record, n int) (int, error) {
 	return int(before % uint64(n)), nil
 }
 
+// Route returns the next number and leaves it the next.
+func (r *roundRobin) Route(_ record.Record, n int) (int, error) {
+	if err := checkCount(roundRobinPlacement, n); err != nil {
+		return 0, err
+	}
+	if c := find(r.cycles.Load(), n); c != nil {
+		return int(c.count.Load() % uint64(n)), nil
+	}
+	return 0, nil
+}
+
 // cycle returns the one cycle for n, and makes it if this is the first time.
 func (r *roundRobin) cycle(n int) *cycle {
 	for {
 		newest := r.cycles.Load()
-		for c := newest; c != nil; c = c.older {
-			if c.n == n {
-				return c
-			}
+		if c := find(newest, n); c != nil {
+			return c
 		}
 		c := &cycle{n: n, older: newest}
 		if r.cycles.CompareAndSwap(newest, c) {
@@ -54,4 +63,12 @@ func (r *roundRobin) cycle(n int) *cycle {
 		}
 		// Another goroutine was first, perhaps with the same n: look again.
 	}
+}
+
+// find returns the cycle for n among c and the older ones, nil if there is none.
+func find(c *cycle, n int) *cycle {
+	for c != nil && c.n != n {
+		c = c.older
+	}
+	return c
 }

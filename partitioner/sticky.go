@@ -92,10 +92,11 @@ type sticky struct {
 	used    int           // guarded by mu: bytes of the turn so far
 	batched int           // guarded by mu: how many of them its latest BatchEnd has seen
 	over    bool          // guarded by mu: the turn was ended early
+	next    int           // guarded by mu: whose turn is next, -1 before that is chosen
 }
 
 func newSticky(config StickyConfig) *sticky {
-	s := &sticky{now: monotonic(), intN: rand.IntN}
+	s := &sticky{now: monotonic(), intN: rand.IntN, next: -1}
 	s.config, s.err = config.withDefaults()
 	s.current.Store(-1)
 	return s
@@ -120,26 +121,49 @@ func (s *sticky) Partition(rec record.Record, n int) (int, error) {
 	return s.take(recordBytes(&rec), n), nil
 }
 
+// Route does not count the record. If it would begin a turn, the partition is
+// chosen now and remembered: that turn will be its, whenever it begins.
+func (s *sticky) Route(rec record.Record, n int) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := checkCount(stickyPlacement, n); err != nil {
+		return 0, err
+	}
+	return s.peek(recordBytes(&rec), n), nil
+}
+
 // take counts a record of the given size to a turn and returns its partition.
 func (s *sticky) take(bytes, n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := int(s.current.Load())
-	if s.endsLocked(p, bytes, n) {
-		p = s.another(p, n)
+	if s.usedUpLocked(p, bytes, n) || s.lingeredLocked() {
+		p = s.nextLocked(p, n)
 		s.beginLocked(p)
 	}
 	s.used += bytes
 	return p
 }
 
-// endsLocked tells whether the turn of p is over before a record of the given
-// size.
-func (s *sticky) endsLocked(p, bytes, n int) bool {
+// peek returns what take would. It reads the clock when take would read it,
+// and never notes the reading.
+func (s *sticky) peek(bytes, n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := int(s.current.Load())
+	if s.usedUpLocked(p, bytes, n) || s.untimed == 0 && s.now()-s.began >= s.config.Linger {
+		return s.nextLocked(p, n)
+	}
+	return p
+}
+
+// usedUpLocked tells whether the turn of p is over before a record of the
+// given size, whatever the time.
+func (s *sticky) usedUpLocked(p, bytes, n int) bool {
 	return p < 0 || p >= n || // the first record, or n has changed
 		s.over ||
-		bytes > s.config.Bytes-s.used ||
-		s.lingeredLocked()
+		bytes > s.config.Bytes-s.used
 }
 
 // lingeredLocked tells whether Linger is over. Reading the clock takes twice
@@ -164,6 +188,16 @@ func (s *sticky) beginLocked(p int) {
 	s.current.Store(int64(p))
 	s.began, s.timed = now, now
 	s.used, s.batched, s.over = 0, 0, false
+	s.next = -1
+}
+
+// nextLocked returns whose turn is after that of p: the same partition until
+// that turn begins, unless n has changed and there is no such partition now.
+func (s *sticky) nextLocked(p, n int) int {
+	if s.next < 0 || s.next >= n || s.next == p {
+		s.next = s.another(p, n)
+	}
+	return s.next
 }
 
 // another returns a random partition other than p, or any if p is not one of

@@ -179,6 +179,8 @@ func TestStickyConfig(t *testing.T) {
 		p.(Batcher).BatchEnd(0, 1, 1)
 		_, err := p.Partition(record.Record{}, 3)
 		require.EqualError(t, err, c.want)
+		_, err = p.(Router).Route(record.Record{}, 3)
+		require.EqualError(t, err, c.want)
 	}
 	require.Equal(t, StickyConfig{Bytes: 64 << 10, Linger: 10 * time.Millisecond}, newSticky(StickyConfig{}).config)
 	require.Equal(t, StickyConfig{Bytes: 1, Linger: 1}, newSticky(StickyConfig{Bytes: 1, Linger: 1}).config)
