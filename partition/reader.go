@@ -17,11 +17,12 @@ type Reader struct {
 	err    error // what NewReader found; the first call returns it
 	closed bool
 
-	seg  *segment.Segment // that next is in; nil if it has to be looked up
-	scan segment.Scanner
-	dec  record.Decoder
-	rec  record.Record
-	wake chan struct{}
+	seg   *segment.Segment // that next is in; nil if it has to be looked up
+	scan  segment.Scanner
+	batch record.Batch
+	dec   record.Decoder
+	rec   record.Record
+	wake  chan struct{}
 }
 
 // NewReader returns a reader that begins at start, which is looked up now. An
@@ -140,18 +141,23 @@ func (r *Reader) advance(bound int64) error {
 		}
 	}
 	r.scan.Extend(r.seg.Readable())
-	return r.batch(bound)
+	return r.nextBatch(bound)
 }
 
-// batch decodes the batch at the scanner's place.
-func (r *Reader) batch(bound int64) error {
-	var b record.Batch
-	err := r.scan.Next(&b)
+// nextBatch decodes the batch at the scanner's place.
+func (r *Reader) nextBatch(bound int64) error {
+	err := r.scan.Next(&r.batch)
+	if err == nil {
+		r.dec = r.batch.Records()
+		return nil
+	}
+	return r.noBatch(err, bound)
+}
+
+// noBatch is what becomes of an error of the scanner.
+func (r *Reader) noBatch(err error, bound int64) error {
 	var damage *segment.DamageError
 	switch {
-	case err == nil:
-		r.dec = b.Records()
-		return nil
 	case r.scan.Offset() >= r.seg.End():
 		// The segment has no more; what stands behind its last batch is
 		// space that was reserved.

@@ -62,53 +62,59 @@ func PeekLength(b []byte) (int, error) {
 // Parse reads the frame at the beginning of b, which was read from position
 // of the file whose segment has this salt. It believes nothing before the
 // checksum is right. The error is ErrNothing, a *ShortError, or wraps ErrBad.
-func Parse(b []byte, salt uint32, position int64) (Batch, error) {
+func Parse(b []byte, salt uint32, position int64) (batch Batch, err error) {
+	return batch, batch.Parse(b, salt, position)
+}
+
+// Parse is the function Parse, for a Batch that is used again. After an error
+// it is left as it was.
+func (batch *Batch) Parse(b []byte, salt uint32, position int64) error {
 	if len(b) < 4 {
-		return Batch{}, &ShortError{HeaderBytes}
+		return &ShortError{HeaderBytes}
 	}
 	n, err := PeekLength(b)
 	if err != nil {
-		return Batch{}, err
+		return err
 	}
 	if n == 0 {
-		return Batch{}, ErrNothing
+		return ErrNothing
 	}
 	// The position is looked at first: it rules most garbage out without
 	// reading it, also when a search tries every place in a file.
 	if len(b) >= HeaderBytes && int64(binary.LittleEndian.Uint32(b[atPosition:])) != position {
-		return Batch{}, fmt.Errorf("%w: it says it stands at %d", ErrBad, binary.LittleEndian.Uint32(b[atPosition:]))
+		return fmt.Errorf("%w: it says it stands at %d", ErrBad, binary.LittleEndian.Uint32(b[atPosition:]))
 	}
 	if len(b) < n {
-		return Batch{}, &ShortError{n}
+		return &ShortError{n}
 	}
-	return parseWhole(b[:n:n], salt, position)
+	return batch.parse(b[:n:n], salt, position)
 }
 
-func parseWhole(b []byte, salt uint32, position int64) (Batch, error) {
+func (batch *Batch) parse(b []byte, salt uint32, position int64) error {
 	le := binary.LittleEndian
 	if le.Uint32(b[atCRC:]) != checksum(salt, b) {
-		return Batch{}, errChecksum
+		return errChecksum
 	}
 	// From here on the bytes are as written: what is wrong was written by a
 	// version that knows more.
 	if b[atFormat] != FrameFormat || b[atFormat+1] != 0 || le.Uint16(b[atFlags:]) != 0 {
-		return Batch{}, fmt.Errorf("%w: format %d, flags %#x are not known", ErrBad, b[atFormat], le.Uint16(b[atFlags:]))
+		return fmt.Errorf("%w: format %d, flags %#x are not known", ErrBad, b[atFormat], le.Uint16(b[atFlags:]))
 	}
-	count := le.Uint32(b[atCount:])
-	batch := Batch{
-		Base:     int64(le.Uint64(b[atBase:])),
+	base, durable, count := int64(le.Uint64(b[atBase:])), int64(le.Uint64(b[atDurable:])), le.Uint32(b[atCount:])
+	if base < 0 || durable < 0 || uint64(count) > uint64(len(b)-HeaderBytes)/minRecordBytes {
+		return fmt.Errorf("%w: base offset %d, durable offset %d, %d records", ErrBad, base, durable, count)
+	}
+	*batch = Batch{
+		Base:     base,
 		Count:    int(count),
 		Time:     int64(le.Uint64(b[atTime:])),
-		Durable:  int64(le.Uint64(b[atDurable:])),
+		Durable:  durable,
 		Position: position,
 		Length:   len(b),
 		Epoch:    le.Uint32(b[atEpoch:]),
 		body:     b[HeaderBytes:],
 	}
-	if batch.Base < 0 || batch.Durable < 0 || uint64(count) > uint64(len(batch.body)/minRecordBytes) {
-		return Batch{}, fmt.Errorf("%w: base offset %d, %d records", ErrBad, batch.Base, count)
-	}
-	return batch, nil
+	return nil
 }
 
 var (

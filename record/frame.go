@@ -271,13 +271,12 @@ func align(n int) int {
 	return (n + FrameAlign - 1) &^ (FrameAlign - 1)
 }
 
-// checksum returns the CRC-32C of the segment's id, the frame's length and
-// what follows its checksum. The length is taken from the slice, since the
-// word itself is stored after the checksum.
+// checksum returns the CRC-32C of what follows the frame's checksum, begun not
+// from zero but from the CRC-32C of the segment's id with the frame's length
+// XORed in: so both are covered at the price of neither. The length is taken
+// from the slice, since the word itself is stored after the checksum.
 func checksum(salt uint32, frame []byte) uint32 {
-	var length [4]byte
-	binary.LittleEndian.PutUint32(length[:], uint32(len(frame)))
-	return crc32.Update(crc32.Update(salt, castagnoli, length[:]), castagnoli, frame[atBase:])
+	return crc32.Update(salt^uint32(len(frame)), castagnoli, frame[atBase:])
 }
 
 // storeLength publishes a frame to whoever looks at the same memory: on a

@@ -79,9 +79,10 @@ func (c *Scanner) Next(b *record.Batch) error {
 	if c.position >= c.limit {
 		return io.EOF
 	}
-	err := c.parse(b)
-	if err != nil {
-		return err
+	if err := b.Parse(c.buffered(), c.seg.salt, c.position); err != nil {
+		if err = c.parse(b); err != nil {
+			return err
+		}
 	}
 	if b.Base != c.offset {
 		return c.damaged(fmt.Errorf("%w: it begins with offset %d", record.ErrBad, b.Base))
@@ -91,11 +92,11 @@ func (c *Scanner) Next(b *record.Batch) error {
 	return nil
 }
 
-// parse decodes the batch at the scanner's position, reading as needed.
+// parse is the slow half of Next: it decodes the batch at the scanner's
+// position, reading as needed.
 func (c *Scanner) parse(b *record.Batch) error {
 	for {
-		var err error
-		*b, err = record.Parse(c.buffered(), c.seg.salt, c.position)
+		err := b.Parse(c.buffered(), c.seg.salt, c.position)
 		if err == nil {
 			return nil
 		}
