@@ -130,6 +130,9 @@ func (p *Partition) cutTorn(f *finding, torn *spot) error {
 	}
 	for i := len(whole) - 1; i >= 0; i-- {
 		name := segment.Name(whole[i].base)
+		if whole[i].seg != nil {
+			whole[i].seg.Close()
+		}
 		if err := p.setAside(whole[i].base); err != nil {
 			return err
 		}
@@ -310,8 +313,10 @@ func (p *Partition) skip(f *finding) error {
 	if err := p.syncSegments(-1, true); err != nil {
 		return err
 	}
-	if err := p.sealTail(); err != nil {
-		return err
+	if p.tail.seg != nil {
+		if err := p.sealTail(); err != nil {
+			return err
+		}
 	}
 	h := p.nextHeaderLocked(f.newest + 3*segment.MaxOffsets)
 	p.durable.Store(p.tail.next)

@@ -260,13 +260,13 @@ func (p *Partition) Close() error {
 	p.mu.Unlock()
 	p.takeFile(context.Background()) //nolint:errcheck // it fails only when its context ends
 	err := p.finish()
+	p.ended.Store(true)
 	p.pass()
 	p.shared.sleep(p)
-	p.ended.Store(true)
 	p.watch.wake()
 	p.callbacks.Wait()
 	for _, s := range p.all() {
-		s.CloseFile()
+		s.Close()
 	}
 	if p.own {
 		p.shared.Close()

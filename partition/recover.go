@@ -93,12 +93,14 @@ type finding struct {
 	durable int64 // D
 	spots   []spot
 	newest  int64 // greatest base offset found, -1 if none
+	opened  []*segment.Segment
 	read    int64
 }
 
-func (p *Partition) recover() error {
-	f, err := p.look()
-	if err != nil {
+func (p *Partition) recover() (err error) {
+	f := &finding{durable: p.opts.Committed, newest: -1}
+	defer func() { p.letGo(f.opened, err != nil) }()
+	if err = p.look(f); err != nil {
 		return err
 	}
 	if p.vouched(f) {
@@ -111,9 +113,21 @@ func (p *Partition) recover() error {
 	return p.mend(f, p.judge(f))
 }
 
+// letGo closes the segments that were opened and are not the partition's: all,
+// if it could not be opened.
+func (p *Partition) letGo(opened []*segment.Segment, all bool) {
+	if all {
+		p.segments.Store(&[]*segment.Segment{})
+	}
+	for _, s := range opened {
+		if !slices.Contains(p.all(), s) {
+			s.Close()
+		}
+	}
+}
+
 // look finds the segments and reads their headers.
-func (p *Partition) look() (*finding, error) {
-	f := &finding{durable: p.opts.Committed, newest: -1}
+func (p *Partition) look(f *finding) error {
 	if p.level() != Sync {
 		f.durable = 0
 	}
@@ -122,14 +136,13 @@ func (p *Partition) look() (*finding, error) {
 	}
 	names, err := p.parent.List(p.name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.hasDir = true
 	if err = p.readMeta(); err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range names {
 		base, ok := segment.ParseName(e.Name)
@@ -137,17 +150,20 @@ func (p *Partition) look() (*finding, error) {
 			continue
 		}
 		if e.Kind != fs.KindFile {
-			return nil, fmt.Errorf("segment %s: %w", e.Name, fs.ErrNotRegular)
+			return fmt.Errorf("segment %s: %w", e.Name, fs.ErrNotRegular)
 		}
 		f.list = append(f.list, &candidate{base: base, size: e.Size})
 	}
+	// The first segment is made when the directory is durable: one without
+	// segments may be what a crash left before it was.
+	p.hasDir = len(f.list) > 0
 	f.dropTrimmed(p.start)
 	for _, c := range f.list {
 		if err = p.readHeader(f, c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // readMeta reads partition.json, if there is one.
@@ -187,6 +203,7 @@ func (p *Partition) readHeader(f *finding, c *candidate) error {
 	case err != nil:
 		return err
 	}
+	f.opened = append(f.opened, seg)
 	if seg.Topic != p.opts.TopicID || seg.Partition != p.opts.Number {
 		c.bad = fmt.Errorf("%w: it is of partition %d of another topic or place", segment.ErrHeader, seg.Partition)
 		return nil

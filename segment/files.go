@@ -1,6 +1,7 @@
 package segment
 
 import (
+	iofs "io/fs"
 	"sync"
 
 	"github.com/braidlog/braidlog/internal/fs"
@@ -17,9 +18,10 @@ type Files struct {
 	budget   int
 	pressure func() // asks owners of windows to give some up; may be nil; set before use
 
-	mu   sync.Mutex // no I/O is done under it
-	ring []*handle  // guarded by mu; the open ones and those being opened
-	hand int        // guarded by mu; where the clock's hand stands
+	mu      sync.Mutex // no I/O is done under it
+	ring    []*handle  // guarded by mu; the open ones
+	opening int        // guarded by mu; how many are being opened
+	hand    int        // guarded by mu; where the clock's hand stands
 }
 
 // NewFiles returns a table that keeps at most budget files open that nobody
@@ -46,6 +48,7 @@ type handle struct {
 	refs    int
 	used    bool          // since the hand last passed
 	opening chan struct{} // closed when an attempt to open it is over
+	gone    bool          // never to be opened again
 }
 
 // borrow returns the open file, opening it if need be. It stays open until
@@ -53,29 +56,57 @@ type handle struct {
 func (h *handle) borrow() (fs.File, error) {
 	t := h.table
 	t.mu.Lock()
+	f, victims, short := h.lendLocked()
+	if short && t.pressure != nil {
+		// Owners of windows may wait for files themselves, so nobody must be
+		// waiting for this one meanwhile.
+		t.mu.Unlock()
+		closeAll(victims)
+		t.pressure()
+		t.mu.Lock()
+		f, victims, _ = h.lendLocked()
+	}
+	if f != nil || h.gone {
+		t.mu.Unlock()
+		return f, h.orGone(f)
+	}
+	h.opening = make(chan struct{})
+	t.opening++
+	t.mu.Unlock()
+	closeAll(victims)
+	f, err := h.open()
+	h.opened(f, err)
+	return f, err
+}
+
+// lendLocked returns the file if it is open. Else it makes room for it, and
+// reports whether there still is none. The caller holds mu, which is let go
+// while somebody else opens the file.
+func (h *handle) lendLocked() (f fs.File, victims []fs.File, short bool) {
 	for h.opening != nil {
 		wait := h.opening
-		t.mu.Unlock()
+		h.table.mu.Unlock()
 		<-wait
-		t.mu.Lock()
+		h.table.mu.Lock()
+	}
+	if h.gone {
+		return nil, nil, false
 	}
 	h.used = true
 	if h.file != nil {
 		h.refs++
-		f := h.file
-		t.mu.Unlock()
-		return f, nil
+		return h.file, nil, false
 	}
-	h.opening = make(chan struct{})
-	victims, short := t.makeRoomLocked()
-	t.mu.Unlock()
-	closeAll(victims)
-	if short && t.pressure != nil {
-		t.pressure()
+	victims, short = h.table.makeRoomLocked()
+	return nil, victims, short
+}
+
+// orGone returns an error if there is no file to lend any more.
+func (h *handle) orGone(f fs.File) error {
+	if f == nil {
+		return iofs.ErrClosed
 	}
-	f, err := h.open()
-	h.opened(f, err)
-	return f, err
+	return nil
 }
 
 // opened ends an attempt to open the file.
@@ -85,6 +116,7 @@ func (h *handle) opened(f fs.File, err error) {
 	defer t.mu.Unlock()
 	close(h.opening)
 	h.opening = nil
+	t.opening--
 	if err != nil {
 		return
 	}
@@ -97,7 +129,7 @@ func (h *handle) opened(f fs.File, err error) {
 // more fits, and reports whether it still does not. The caller holds mu and
 // closes the files after letting it go.
 func (t *Files) makeRoomLocked() (victims []fs.File, short bool) {
-	for len(t.ring) >= t.budget {
+	for len(t.ring)+t.opening >= t.budget {
 		h := t.victimLocked()
 		if h == nil {
 			return victims, true
@@ -147,19 +179,30 @@ func closeAll(files []fs.File) {
 
 // release gives a borrowed file back.
 func (h *handle) release() {
-	h.table.mu.Lock()
-	h.refs--
-	h.table.mu.Unlock()
-}
-
-// close closes the file if it is open and not borrowed.
-func (h *handle) close() {
 	t := h.table
 	t.mu.Lock()
-	var files []fs.File
-	if h.file != nil && h.refs == 0 {
-		files = append(files, t.dropLocked(h))
-	}
+	h.refs--
+	files := h.dropIfLocked(h.gone)
 	t.mu.Unlock()
 	closeAll(files)
+}
+
+// close closes the file if it is open and not borrowed. With forGood, it is
+// closed as soon as nobody has borrowed it, and not opened again.
+func (h *handle) close(forGood bool) {
+	t := h.table
+	t.mu.Lock()
+	h.gone = h.gone || forGood
+	files := h.dropIfLocked(true)
+	t.mu.Unlock()
+	closeAll(files)
+}
+
+// dropIfLocked takes an open file that nobody has borrowed out of the ring, to
+// be closed, if wanted.
+func (h *handle) dropIfLocked(wanted bool) []fs.File {
+	if !wanted || h.file == nil || h.refs > 0 {
+		return nil
+	}
+	return []fs.File{h.table.dropLocked(h)}
 }

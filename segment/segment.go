@@ -61,26 +61,33 @@ func Plan(place Place, h Header) *Segment {
 // that wraps ErrHeader says that the file does not begin with one.
 func Open(place Place, base int64) (*Segment, error) {
 	s := attach(place, Header{Base: base})
+	if err := s.readHeader(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open segment %s: %w", Name(base), err)
+	}
+	s.salt = record.Salt(s.ID)
+	return s, nil
+}
+
+func (s *Segment) readHeader() error {
 	f, err := s.handle.borrow()
 	if err != nil {
-		return nil, fmt.Errorf("open segment: %w", err)
+		return err
 	}
 	defer s.handle.release()
 	b := make([]byte, FirstFrame)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("open segment %s: %w", Name(base), err)
+		return err
 	}
 	h, err := decodeHeader(b[:n])
-	if err != nil {
-		return nil, fmt.Errorf("open segment %s: %w", Name(base), err)
+	if err == nil && h.Base != s.Base {
+		err = fmt.Errorf("%w: it is that of base offset %d", ErrHeader, h.Base)
 	}
-	if h.Base != base {
-		return nil, fmt.Errorf("open segment %s: %w: it is that of base offset %d", Name(base), ErrHeader, h.Base)
+	if err == nil {
+		s.Header = h
 	}
-	s.Header = h
-	s.salt = record.Salt(h.ID)
-	return s, nil
+	return err
 }
 
 func attach(place Place, h Header) *Segment {
@@ -123,8 +130,13 @@ func (s *Segment) Borrow() (fs.File, error) {
 // Release gives the file back.
 func (s *Segment) Release() { s.handle.release() }
 
-// CloseFile closes the segment's file unless somebody has borrowed it.
-func (s *Segment) CloseFile() { s.handle.close() }
+// CloseFile closes the segment's file unless somebody has borrowed it. It is
+// opened again when it is needed.
+func (s *Segment) CloseFile() { s.handle.close(false) }
+
+// Close closes the segment's file for good, now or when the last who borrowed
+// it gives it back. Reading then fails with io/fs.ErrClosed.
+func (s *Segment) Close() { s.handle.close(true) }
 
 // ReadAt fills b from position. It reads the window while there is one, else
 // the file, and never more than is readable.
