@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	_ "embed"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/record"
+)
+
+// US domestic flights of early 2001: public-domain figures of the Bureau of
+// Transportation Statistics.
+//
+//go:embed flights-5k.jsonl
+var flights []byte
+
+// load reads all records into memory, so that bad data is found before any of
+// it is appended.
+func (o options) load() ([]braidlog.Record, error) {
+	if o.data == "" {
+		return parseLines("the flights", bytes.NewReader(flights), o.key)
+	}
+	f, err := os.Open(o.data)
+	if err != nil {
+		return nil, fmt.Errorf("read data: %w", err)
+	}
+	defer f.Close()
+	return parseLines(o.data, f, o.key)
+}
+
+// maxLineBytes is the longest line that can be a record. With its key it may
+// still be over the limit.
+const maxLineBytes = partition.DefaultMaxRecordBytes
+
+// parseLines makes a record of each line that is not blank: the line is its
+// value. Its ID is this run's and the record's number, from 0, so that it is
+// known again.
+func parseLines(name string, r io.Reader, field string) (recs []braidlog.Record, err error) {
+	var id [16]byte
+	rand.Read(id[:8]) // never fails
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLineBytes+len("\r\n")+1)
+	n := 0
+	for lines.Scan() {
+		n++
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		key, err := keyOf(line, field)
+		if err == nil {
+			err = checkSize(key, line)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", name, n, err)
+		}
+		binary.BigEndian.PutUint64(id[8:], uint64(len(recs)))
+		recs = append(recs, braidlog.Record{Key: key, Value: bytes.Clone(line), ID: id})
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, fmt.Errorf("%s, line %d: it has more than the %d bytes that a record may have", name, n+1, maxLineBytes)
+	case err != nil:
+		return nil, fmt.Errorf("read data: %w", err)
+	case len(recs) == 0:
+		return nil, fmt.Errorf("%s: there are no records", name)
+	}
+	return recs, nil
+}
+
+// keyOf returns the value of a line's field: a string as it is, anything else
+// as its JSON.
+func keyOf(line []byte, field string) ([]byte, error) {
+	if line[0] != '{' {
+		return nil, fmt.Errorf("want a JSON object, it begins with %q", line[0])
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(line, &object); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	value, ok := object[field]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("there is no field %q", field)
+	case string(value) == "null":
+		return nil, fmt.Errorf("field %q is null, which is no key", field)
+	case value[0] == '"':
+		var s string
+		err := json.Unmarshal(value, &s)
+		return record.StringKey(s), err
+	}
+	var compact bytes.Buffer
+	err := json.Compact(&compact, value)
+	return compact.Bytes(), err
+}
+
+// checkSize tells of what a topic with default settings would refuse, while
+// the number of the line is known.
+func checkSize(key, value []byte) error {
+	if len(key) > partition.DefaultMaxKeyBytes {
+		return fmt.Errorf("its key has %d bytes, a key may have %d", len(key), partition.DefaultMaxKeyBytes)
+	}
+	if n := len(key) + len(value); n > partition.DefaultMaxRecordBytes {
+		return fmt.Errorf("key and value have %d bytes, a record may have %d", n, partition.DefaultMaxRecordBytes)
+	}
+	return nil
+}

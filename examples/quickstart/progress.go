@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	progressAfter = time.Second            // shorter work shows none
+	progressEvery = 100 * time.Millisecond // it is drawn again
+	progressWidth = 30                     // characters
+)
+
+// A progress shows on a terminal how far work that takes long has come. The
+// zero progress shows nothing.
+type progress struct {
+	w     io.Writer // nil: nobody watches
+	now   func() time.Time
+	began time.Time
+	drawn time.Time // the latest time; zero: there is nothing to clear
+}
+
+// newProgress returns one that draws on w if w is a terminal.
+func newProgress(w io.Writer) *progress {
+	if !isTerminal(w) {
+		return &progress{}
+	}
+	return &progress{w: w, now: time.Now, began: time.Now()}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	stat, err := f.Stat()
+	return err == nil && stat.Mode()&os.ModeCharDevice != 0
+}
+
+// show draws a bar of done out of total records.
+func (p *progress) show(what string, done, total int) {
+	if p.w == nil {
+		return
+	}
+	now := p.now()
+	if now.Sub(p.began) < progressAfter || now.Sub(p.drawn) < progressEvery {
+		return
+	}
+	p.drawn = now
+	full := min(progressWidth, progressWidth*done/total)
+	fmt.Fprintf(p.w, "\r%-6s [%s%s] %d of %d records", what,
+		strings.Repeat("#", full), strings.Repeat(" ", progressWidth-full), done, total)
+}
+
+// clear takes the bar away.
+func (p *progress) clear() {
+	if !p.drawn.IsZero() {
+		fmt.Fprintf(p.w, "\r%79s\r", "")
+		p.drawn = time.Time{}
+	}
+}
