@@ -12,7 +12,8 @@ import (
 	"github.com/braidlog/braidlog/segment"
 )
 
-// MaxFrameBytes is what a frame of several records is cut at.
+// MaxFrameBytes is what a frame of several records is cut at, or at what a
+// segment has room for if that is less.
 const MaxFrameBytes = 1 << 20
 
 // indexWriteEntries is how many new index entries are written at a time: as
@@ -36,7 +37,7 @@ func (p *Partition) Append(ctx context.Context, rec record.Record) (offset int64
 // also returns the append time, in nanoseconds since 1970 UTC.
 func (p *Partition) AppendOne(ctx context.Context, one []record.Record) (offset, at int64, err error) {
 	var a Pending
-	if _, err = p.Submit(ctx, record.Run{Records: one}, &a); err != nil {
+	if err = p.Submit(ctx, &record.Run{Records: one}, &a); err != nil {
 		return -1, 0, err
 	}
 	if err = a.Wait(ctx); err != nil {
@@ -46,8 +47,8 @@ func (p *Partition) AppendOne(ctx context.Context, one []record.Record) (offset,
 }
 
 // AppendBatch appends records in order and fills in their Offset, Topic,
-// Partition and Timestamp. They are cut into frames of at most 1 MiB; a frame
-// is on disk whole or not at all. If not all were appended, the error is a
+// Partition and Timestamp. They are cut into frames of at most MaxFrameBytes;
+// a frame is on disk whole or not at all. If not all were appended, the error is a
 // *BatchError, and the offset of those that were not is -1.
 func (p *Partition) AppendBatch(ctx context.Context, recs []record.Record) error {
 	for i := range recs {
@@ -85,7 +86,7 @@ func (p *Partition) AppendAsync(ctx context.Context, rec record.Record, done fun
 	}
 	one := [1]record.Record{rec}
 	a := Pending{done: done}
-	if _, err := p.Submit(ctx, record.Run{Records: one[:]}, &a); err != nil {
+	if err := p.Submit(ctx, &record.Run{Records: one[:]}, &a); err != nil {
 		return err
 	}
 	a.Kick()
@@ -129,35 +130,32 @@ type Pending struct {
 	done  func(int64, error)
 }
 
-// Submit encodes the first frame of a run of checked records and returns what
-// is left of the run. It waits for room and for a roll, but not for
+// Submit encodes a frame of the first records of a run of checked ones; how
+// many, a.Count tells. It waits for room and for a roll, but not for
 // durability: Wait does. After Submit, Wait or Kick must be called.
-func (p *Partition) Submit(ctx context.Context, run record.Run, a *Pending) (rest record.Run, err error) {
-	if err = p.checkContext(ctx); err != nil {
-		return run, err
+func (p *Partition) Submit(ctx context.Context, run *record.Run, a *Pending) error {
+	if err := p.checkContext(ctx); err != nil {
+		return err
 	}
-	head, rest, size := run.Cut(MaxFrameBytes, segment.MaxOffsets)
+	count, size := run.Fit(min(MaxFrameBytes, p.config.Load().roomBytes()), segment.MaxOffsets)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, err := p.readyLocked(ctx, head.Len(), size)
+	now, err := p.readyLocked(ctx, count, size)
 	if err != nil {
-		return run, err
+		return err
 	}
-	a.p, a.First, a.Time, a.Count = p, p.tail.next, now, head.Len()
+	a.p, a.First, a.Time, a.Count = p, p.tail.next, now, count
 	if p.mapped {
-		if err = p.storeLocked(head, size, now); err != nil {
-			return run, err
-		}
-		if a.done != nil {
+		if err = p.storeLocked(run, count, size, now); err == nil && a.done != nil {
 			p.callLocked([]call{{a.done, a.First, nil}})
 		}
-		return rest, nil
+		return err
 	}
-	a.group = p.gatherLocked(head, size, now)
+	a.group = p.gatherLocked(run, count, size, now)
 	if a.done != nil {
 		a.group.calls = append(a.group.calls, call{a.done, a.First, nil})
 	}
-	return rest, nil
+	return nil
 }
 
 func (p *Partition) checkContext(ctx context.Context) error {
@@ -216,7 +214,9 @@ func (p *Partition) readyLocked(ctx context.Context, records, size int) (now int
 // obstacleLocked returns what has to be done, without the lock, before a
 // frame can be encoded, and nil if nothing has.
 func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Context) error {
-	switch {
+	switch room := p.config.Load().roomBytes(); {
+	case size > room: // the settings changed since it was cut
+		return func(context.Context) error { return &SizeError{"frame", size, room} }
 	case !p.begun:
 		return p.begin
 	case p.crowdedLocked(now):
@@ -293,23 +293,23 @@ func (p *Partition) fullLocked(records, size int, now int64) bool {
 	if t.seg == nil || t.full {
 		return true
 	}
-	return t.pos+int64(size) > max(c.SegmentBytes, segment.FirstFrame+int64(size)) ||
+	return t.pos+int64(size) > c.SegmentBytes ||
 		t.next-t.seg.Base+int64(records) > segment.MaxOffsets ||
 		t.first != 0 && now-t.first >= int64(c.SegmentAge)
 }
 
 // storeLocked encodes a frame into the mapped window and publishes it.
-func (p *Partition) storeLocked(run record.Run, size int, now int64) error {
+func (p *Partition) storeLocked(run *record.Run, count, size int, now int64) error {
 	t := &p.tail
 	durable := p.durable.Load()
-	if err := t.seg.EncodeMapped(run, size, p.stampLocked(now, durable)); err != nil {
+	if err := t.seg.EncodeMapped(run, count, size, p.stampLocked(now, durable)); err != nil {
 		// Its length was not stored: there is no such frame.
 		p.poisonLocked(err)
 		return p.failed
 	}
 	p.witness = durable
 	t.seg.Note(t.next, t.pos, now)
-	p.advanceLocked(run.Len(), size, now)
+	p.advanceLocked(count, size, now)
 	t.seg.Publish(t.pos, t.next)
 	p.visible.Store(t.next)
 	p.wroteLocked(size, now)

@@ -28,12 +28,12 @@ func (b *Batch) Add(ctx context.Context, p *Partition, run record.Run) {
 	for run.Len() > 0 && b.err == nil {
 		b.parts = append(b.parts, part{})
 		last := &b.parts[len(b.parts)-1]
-		rest, err := p.Submit(ctx, run, &last.pending)
-		if err != nil {
+		if err := p.Submit(ctx, &run, &last.pending); err != nil {
 			last.run, last.err, b.err = run, err, err
 			return
 		}
-		last.run = run.First(run.Len() - rest.Len())
+		var rest record.Run
+		last.run, rest = run.Split(last.pending.Count)
 		p.fill(last)
 		run = rest
 	}

@@ -65,15 +65,15 @@ func (g *group) someone() *waiter {
 
 // gatherLocked encodes a frame into the group that is gathered, and returns
 // the group. The frame fits in the tail's segment.
-func (p *Partition) gatherLocked(run record.Run, size int, now int64) *group {
+func (p *Partition) gatherLocked(run *record.Run, count, size int, now int64) *group {
 	g := p.openGroupLocked(size)
 	at := len(g.buf)
 	g.buf = grow(g.buf, size)
 	durable := p.durable.Load()
-	run.Encode(g.buf[at:], p.stampLocked(now, durable))
+	run.Encode(g.buf[at:], count, p.stampLocked(now, durable))
 	g.durable = durable
 	p.tail.seg.Note(p.tail.next, p.tail.pos, now)
-	p.advanceLocked(run.Len(), size, now)
+	p.advanceLocked(count, size, now)
 	g.end, g.time = p.tail.next, now
 	p.pending += int64(size)
 	return g

@@ -96,6 +96,7 @@ func (p *Partition) rollTo(seg *segment.Segment) error {
 		return err
 	}
 	if err = p.mapWriter(&w); err != nil {
+		seg.Release()
 		return errors.Join(err, p.remove(seg))
 	}
 	p.mu.Lock()

@@ -100,6 +100,11 @@ func (c Config) WithDefaults() (Config, error) {
 	return c, c.check()
 }
 
+// roomBytes returns how long a frame may be, so that it fits in a segment: the
+// window over one is no larger. A record fits, since MaxRecordBytes is at most
+// a quarter of a segment.
+func (c *Config) roomBytes() int { return int(c.SegmentBytes) - segment.FirstFrame }
+
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {

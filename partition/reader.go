@@ -100,7 +100,7 @@ func (r *Reader) Keep() {
 // not be beyond the partition's end.
 func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 	for {
-		for r.dec.Left() > 0 {
+		for r.dec.Left() > 0 && r.next < bound {
 			if r.scan.Keep {
 				r.rec.Headers = nil
 			}
@@ -111,6 +111,9 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 				r.next = r.rec.Offset + 1
 				return &r.rec, nil
 			}
+		}
+		if r.next < bound && !r.p.ended.Load() && r.scan.Decode(&r.dec) {
+			continue
 		}
 		if err := r.advance(bound); err != nil {
 			return nil, err

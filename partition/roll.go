@@ -118,12 +118,15 @@ func (p *Partition) makeSegment(seg *segment.Segment, sync bool) (writer, error)
 	}
 	seg.Durable = p.durable.Load()
 	step := min(minStepBytes, p.config.Load().SegmentBytes)
+	p.dirtyDir = true
 	f, err := seg.Create(step)
-	if err != nil {
-		return writer{}, err
+	if errors.Is(err, fs.ErrExist) {
+		return writer{}, err // it is not ours to remove
 	}
-	if p.dirtyDir = true; sync || len(p.all()) == 0 {
-		err = p.syncNew(seg, f)
+	if err == nil && (sync || len(p.all()) == 0) {
+		if err = p.syncNew(seg, f); err != nil {
+			seg.Release()
+		}
 	}
 	if err != nil {
 		return writer{}, errors.Join(err, p.remove(seg))
@@ -158,11 +161,23 @@ func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
 	return nil
 }
 
-// remove takes back a segment that nothing was written to.
+// remove takes back a segment that nothing was written to, for good: found by
+// recovery, its header would say that the segment before it ended there, and
+// what is appended to that one from now on would be lost. Where it cannot be
+// removed nothing may be appended.
 func (p *Partition) remove(seg *segment.Segment) error {
-	seg.Release()
-	seg.CloseFile()
-	return p.dir.Remove(seg.Name())
+	seg.Close()
+	err := p.dir.Remove(seg.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = p.dir.Sync(".")
+	}
+	if err != nil {
+		p.poison(err)
+	}
+	return err
 }
 
 // sealWriter ends the writing of the attached segment: everything in it is
@@ -170,9 +185,7 @@ func (p *Partition) remove(seg *segment.Segment) error {
 func (p *Partition) sealWriter() error {
 	w := p.w
 	if err := cut(w, w.pos); err != nil {
-		p.mu.Lock()
-		p.poisonLocked(err)
-		p.mu.Unlock()
+		p.poison(err)
 		return err
 	}
 	p.mu.Lock()

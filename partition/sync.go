@@ -201,11 +201,11 @@ func (p *Partition) writeMarker() error {
 	}
 	now := max(p.shared.clock.Now(), p.tail.time)
 	if p.mapped {
-		err := p.storeLocked(noRecords, markerBytes, now)
+		err := p.storeLocked(noRecords, 0, markerBytes, now)
 		p.mu.Unlock()
 		return err
 	}
-	g := p.gatherLocked(noRecords, markerBytes, now)
+	g := p.gatherLocked(noRecords, 0, markerBytes, now)
 	p.mu.Unlock()
 	p.commitAll()
 	p.mu.Lock()

@@ -15,7 +15,7 @@ const never = math.MaxInt64
 // markerBytes is the length of a marker.
 const markerBytes = record.HeaderBytes
 
-var noRecords record.Run
+var noRecords = &record.Run{}
 
 // wakeAtLocked has the timer look after the partition at due or earlier.
 func (p *Partition) wakeAtLocked(due int64) {

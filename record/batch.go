@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unsafe"
 )
@@ -138,6 +139,32 @@ type Decoder struct {
 	time int64
 }
 
+// Open is Parse and Records in one, for a reader that has no time to lose: it
+// places the decoder before the first record of the frame at the beginning of
+// b and returns the frame's length. If there is no whole frame that begins
+// with offset base, it returns 0 and leaves the decoder alone; Parse tells why.
+func (d *Decoder) Open(b []byte, salt uint32, position, base int64) int {
+	if len(b) < HeaderBytes {
+		return 0
+	}
+	le := binary.LittleEndian
+	n := uint64(le.Uint32(b))
+	if n < HeaderBytes || n > uint64(len(b)) || n%FrameAlign != 0 {
+		return 0
+	}
+	f := b[:n:n]
+	if int64(le.Uint32(f[atPosition:])) != position || int64(le.Uint64(f[atBase:])) != base ||
+		le.Uint32(f[atFormat:]) != FrameFormat || le.Uint32(f[atCRC:]) != checksum(salt, f) {
+		return 0
+	}
+	count := uint64(le.Uint32(f[atCount:]))
+	if count > (n-HeaderBytes)/minRecordBytes || le.Uint64(f[atDurable:]) > math.MaxInt64 {
+		return 0
+	}
+	d.rest, d.left, d.base, d.time = f[HeaderBytes:], int(count), base, int64(le.Uint64(f[atTime:]))
+	return int(n)
+}
+
 // Left returns how many records are still to come.
 func (d *Decoder) Left() int { return d.left }
 
@@ -146,17 +173,54 @@ func (d *Decoder) Left() int { return d.left }
 // Partition are left as they are. An error, which wraps ErrBad, means that
 // the batch was written wrong.
 func (d *Decoder) Next(r *Record) error {
-	size, n := uvarint(d.rest)
-	if n <= 0 || size > uint64(len(d.rest)-n) || size < minRecordBytes-1 {
+	b := d.rest
+	var size uint64
+	n := 2
+	if len(b) >= 2 && b[0] >= 0x80 && b[1] < 0x80 {
+		size = uint64(b[0]&0x7f) | uint64(b[1])<<7 // the usual length of a record
+	} else {
+		size, n = uvarint(b)
+	}
+	if n <= 0 || size > uint64(len(b)-n) || size < minRecordBytes-1 {
 		return errRecord
 	}
-	body := d.rest[n : n+int(size) : n+int(size)]
-	d.rest = d.rest[n+int(size):]
+	end := n + int(size)
+	d.rest = b[end:]
 	d.left--
-	return d.decode(r, body)
+	return d.decode(r, b[n:end:end])
 }
 
 func (d *Decoder) decode(r *Record, b []byte) error {
+	// The usual record has a key, a value, and numbers of one byte each.
+	if len(b) > 4 && b[0] == hasKey|hasValue && b[1]|b[2]|b[3] < 0x80 {
+		if end := 4 + int(b[3]); end <= len(b) {
+			r.Key, r.Value = b[4:end:end], b[end:]
+			r.clearExtras()
+			r.Offset = d.base + int64(b[1])
+			r.Timestamp = unixTime(d.time + int64(b[2]))
+			return nil
+		}
+	}
+	return d.decodeAny(r, b)
+}
+
+// clearExtras empties what most records do not have.
+func (r *Record) clearExtras() {
+	if len(r.Headers) != 0 {
+		r.Headers = r.Headers[:0]
+	}
+	if r.ID != [16]byte{} {
+		r.ID = [16]byte{}
+	}
+	if r.OriginTime != (time.Time{}) {
+		r.OriginTime = time.Time{}
+	}
+}
+
+// unixTime returns the time that nanos counts from 1970, in UTC.
+func unixTime(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }
+
+func (d *Decoder) decodeAny(r *Record, b []byte) error {
 	flags := b[0]
 	offset, n := uvarint(b[1:])
 	if flags&^knownFlags != 0 || n <= 0 {
@@ -169,7 +233,7 @@ func (d *Decoder) decode(r *Record, b []byte) error {
 	}
 	b = b[n:]
 	r.Offset = d.base + int64(offset)
-	r.Timestamp = time.Unix(0, d.time+int64(delta)).UTC()
+	r.Timestamp = unixTime(d.time + int64(delta))
 	r.OriginTime = time.Time{}
 	r.ID = [16]byte{}
 	r.Key, r.Value, r.Headers = nil, nil, r.Headers[:0]

@@ -132,7 +132,7 @@ type Run struct {
 }
 
 // Len returns the number of records.
-func (u Run) Len() int {
+func (u *Run) Len() int {
 	if u.Picks != nil {
 		return len(u.Picks)
 	}
@@ -140,7 +140,7 @@ func (u Run) Len() int {
 }
 
 // At returns the record number i of the run.
-func (u Run) At(i int) *Record {
+func (u *Run) At(i int) *Record {
 	if u.Picks != nil {
 		return &u.Records[u.Picks[i]]
 	}
@@ -148,46 +148,50 @@ func (u Run) At(i int) *Record {
 }
 
 // slice returns the records [from, to) of the run as a run.
-func (u Run) slice(from, to int) Run {
+func (u *Run) slice(from, to int) Run {
 	if u.Picks != nil {
 		return Run{Records: u.Records, Picks: u.Picks[from:to]}
 	}
 	return Run{Records: u.Records[from:to], skipped: u.skipped + from}
 }
 
-// Cut returns the longest beginning of the run that fits in a frame of at
-// most limit bytes, at least one record, then the rest, and the frame's
-// length. It takes no more than most records.
-func (u Run) Cut(limit, most int) (head, rest Run, length int) {
-	n := u.Len()
+// Fit returns how many records, from the first on, fit in a frame of at most
+// limit bytes, and the frame's length. It is at least one record, if there is
+// one, and no more than most.
+func (u *Run) Fit(limit, most int) (count, length int) {
+	n := min(u.Len(), most)
 	size := HeaderBytes
-	i := 0
-	for i < n && i < most {
-		s := u.At(i).size(i)
-		if i > 0 && size+s > limit {
+	for count < n {
+		s := u.At(count).size(count)
+		if count > 0 && size+s > limit {
 			break
 		}
 		size += s
-		i++
+		count++
 	}
-	return u.slice(0, i), u.slice(i, n), align(size)
+	return count, align(size)
 }
 
-// Encode writes the frame of the run's records to dst, whose length must be
-// the frame's as Cut returned it. The length word is stored last and
+// Split returns the first n records of the run, and what is behind them.
+func (u *Run) Split(n int) (first, rest Run) {
+	return u.slice(0, n), u.slice(n, u.Len())
+}
+
+// Encode writes the frame of the first count records to dst, whose length must be
+// the frame's as Fit returned it. The length word is stored last and
 // atomically: whoever finds it finds a whole frame.
-func (u Run) Encode(dst []byte, s Stamp) {
+func (u *Run) Encode(dst []byte, count int, s Stamp) {
 	le := binary.LittleEndian
 	head := dst[:HeaderBytes]
 	le.PutUint64(head[atBase:], uint64(s.Base))
 	le.PutUint64(head[atTime:], uint64(s.Time))
 	le.PutUint64(head[atDurable:], uint64(s.Durable))
 	le.PutUint32(head[atPosition:], uint32(s.Position))
-	le.PutUint32(head[atCount:], uint32(u.Len()))
+	le.PutUint32(head[atCount:], uint32(count))
 	le.PutUint32(head[atEpoch:], s.Epoch)
 	le.PutUint32(head[atFormat:], FrameFormat) // and a zero byte, and flags of zero
 	at := HeaderBytes
-	for i, n := 0, u.Len(); i < n; i++ {
+	for i := range count {
 		at += u.At(i).put(dst[at:], i)
 	}
 	clear(dst[at:])
@@ -291,12 +295,9 @@ func storeLength(frame []byte, n uint32) {
 
 var nativeLittleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// First returns the first n records of the run as a run.
-func (u Run) First(n int) Run { return u.slice(0, n) }
-
 // Index returns the place of record number i of the run among the Records
 // that it was first made of.
-func (u Run) Index(i int) int {
+func (u *Run) Index(i int) int {
 	if u.Picks != nil {
 		return int(u.Picks[i])
 	}

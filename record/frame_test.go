@@ -21,10 +21,10 @@ func sample() []Record {
 
 func encode(t *testing.T, recs []Record) []byte {
 	t.Helper()
-	head, rest, n := Run{Records: recs}.Cut(1<<20, 1<<20)
+	head, rest, n := cut(Run{Records: recs}, 1<<20, 1<<20)
 	require.Zero(t, rest.Len())
 	b := make([]byte, n)
-	head.Encode(b, stamp)
+	head.Encode(b, head.Len(), stamp)
 	return b
 }
 
@@ -93,15 +93,15 @@ func TestRunIsCutIntoFrames(t *testing.T) {
 	}
 	var got []int
 	for run := (Run{Records: recs}); run.Len() > 0; {
-		head, rest, n := run.Cut(400, 1000)
+		head, rest, n := cut(run, 400, 1000)
 		require.LessOrEqual(t, n, 400)
 		got, run = append(got, head.Len()), rest
 	}
 	require.Equal(t, []int{3, 3, 3, 1}, got)
-	head, _, n := Run{Records: recs}.Cut(10, 1000)
+	head, _, n := cut(Run{Records: recs}, 10, 1000)
 	require.Equal(t, 1, head.Len(), "one record always fits")
 	require.Greater(t, n, 10)
-	head, _, _ = Run{Records: recs, Picks: []int32{4, 2}}.Cut(1<<20, 1)
+	head, _, _ = cut(Run{Records: recs, Picks: []int32{4, 2}}, 1<<20, 1)
 	require.Same(t, &recs[4], head.At(0))
 }
 
@@ -124,9 +124,9 @@ func TestKeys(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	head, _, n := Run{Records: sample()}.Cut(1<<20, 100)
+	head, _, n := cut(Run{Records: sample()}, 1<<20, 100)
 	b := make([]byte, n)
-	head.Encode(b, stamp)
+	head.Encode(b, head.Len(), stamp)
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		batch, err := Parse(b, stamp.Salt, stamp.Position)
@@ -144,9 +144,9 @@ func FuzzParse(f *testing.F) {
 
 // FuzzRecords feeds the record decoder without the checksum in front of it.
 func FuzzRecords(f *testing.F) {
-	head, _, n := Run{Records: sample()}.Cut(1<<20, 100)
+	head, _, n := cut(Run{Records: sample()}, 1<<20, 100)
 	b := make([]byte, n)
-	head.Encode(b, stamp)
+	head.Encode(b, head.Len(), stamp)
 	f.Add(b[HeaderBytes:], 4)
 	f.Fuzz(func(t *testing.T, b []byte, count int) {
 		if count < 0 || count > len(b)/minRecordBytes {
@@ -167,16 +167,16 @@ func BenchmarkEncode(b *testing.B) {
 	run := Run{Records: []Record{{Key: make([]byte, 12), Value: make([]byte, 128)}}}
 	dst := make([]byte, 4096)
 	for b.Loop() {
-		head, _, n := run.Cut(1<<20, 1<<20)
-		head.Encode(dst[:n], stamp)
+		head, _, n := cut(run, 1<<20, 1<<20)
+		head.Encode(dst[:n], head.Len(), stamp)
 	}
 }
 
 func BenchmarkDecode(b *testing.B) {
 	run := Run{Records: []Record{{Key: make([]byte, 12), Value: make([]byte, 128)}}}
-	head, _, n := run.Cut(1<<20, 1<<20)
+	head, _, n := cut(run, 1<<20, 1<<20)
 	dst := make([]byte, n)
-	head.Encode(dst, stamp)
+	head.Encode(dst, head.Len(), stamp)
 	var r Record
 	for b.Loop() {
 		batch, err := Parse(dst, stamp.Salt, stamp.Position)

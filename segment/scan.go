@@ -92,6 +92,23 @@ func (c *Scanner) Next(b *record.Batch) error {
 	return nil
 }
 
+// Decode is Next for a reader of records: it places d before the records of
+// the next batch, if that was read from the file already. False means nothing
+// but that Next has to be asked.
+func (c *Scanner) Decode(d *record.Decoder) bool {
+	from := uint64(c.position - c.at)
+	if from >= uint64(len(c.buf)) {
+		return false
+	}
+	n := d.Open(c.buf[from:], c.seg.salt, c.position, c.offset)
+	if n == 0 {
+		return false
+	}
+	c.position += int64(n)
+	c.offset += int64(d.Left())
+	return true
+}
+
 // parse is the slow half of Next: it decodes the batch at the scanner's
 // position, reading as needed.
 func (c *Scanner) parse(b *record.Batch) error {

@@ -128,14 +128,14 @@ func TestScannerOnDamage(t *testing.T) {
 		}, append(append(good(1000), bad(1001)), good(1003, 1004)...)},
 		{"a batch that begins with an offset passed already", func(b []byte) []byte {
 			back := []record.Record{{Value: make([]byte, 12)}}
-			run, _, n := record.Run{Records: back}.Cut(1<<20, 1)
-			run.Encode(b[at(3):at(3)+n], record.Stamp{Salt: record.Salt(sampleHeader.ID), Position: int64(at(3)), Base: 1001})
+			run, _, n := cut(record.Run{Records: back}, 1<<20, 1)
+			run.Encode(b[at(3):at(3)+n], run.Len(), record.Stamp{Salt: record.Salt(sampleHeader.ID), Position: int64(at(3)), Base: 1001})
 			return b
 		}, append(append(good(1000, 1001, 1002), bad(1003)), good(1004)...)},
 		{"one that leaves offsets out", func(b []byte) []byte {
 			ahead := []record.Record{{Value: make([]byte, 12)}}
-			run, _, n := record.Run{Records: ahead}.Cut(1<<20, 1)
-			run.Encode(b[at(4):at(4)+n], record.Stamp{Salt: record.Salt(sampleHeader.ID), Position: int64(at(4)), Base: 2000})
+			run, _, n := cut(record.Run{Records: ahead}, 1<<20, 1)
+			run.Encode(b[at(4):at(4)+n], run.Len(), record.Stamp{Salt: record.Salt(sampleHeader.ID), Position: int64(at(4)), Base: 2000})
 			return b
 		}, append(good(1000, 1001, 1002, 1003), bad(1004))},
 	} {

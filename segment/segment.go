@@ -165,7 +165,8 @@ func noEOF(err error) error {
 }
 
 // Create makes the file of a planned segment, reserves space for it, and
-// writes its header. The file stays borrowed. Nothing is synced.
+// writes its header. The file stays borrowed. Nothing is synced. After an
+// error other than fs.ErrExist the file may be there, and is not borrowed.
 func (s *Segment) Create(reserve int64) (fs.File, error) {
 	f, err := s.place.Dir.Create(s.Name())
 	if err != nil {
@@ -176,9 +177,6 @@ func (s *Segment) Create(reserve int64) (fs.File, error) {
 		_, err = f.WriteAt(s.Header.encode(), 0)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		// Nothing refers to the file yet; left behind, it would be taken
-		// for what a crash left.
-		err = errors.Join(err, s.place.Dir.Remove(s.Name()))
 		return nil, fmt.Errorf("create segment %s: %w", s.Name(), err)
 	}
 	return s.Borrow()
@@ -207,8 +205,8 @@ func (s *Segment) Unmap() error {
 
 // EncodeMapped writes a frame into the window. The window's range must have
 // been allocated. It belongs to the writer.
-func (s *Segment) EncodeMapped(run record.Run, size int, stamp record.Stamp) error {
-	if err := s.window.Load().encode(run, size, stamp); err != nil {
+func (s *Segment) EncodeMapped(run *record.Run, count, size int, stamp record.Stamp) error {
+	if err := s.window.Load().encode(run, count, size, stamp); err != nil {
 		return fmt.Errorf("write segment %s: %w", s.Name(), err)
 	}
 	return nil

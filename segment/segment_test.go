@@ -42,10 +42,10 @@ func layOut(s *Segment, pieces []piece) (b []byte, batches []record.Batch) {
 		for i := range run.Records {
 			run.Records[i].Value = make([]byte, p.size)
 		}
-		head, _, n := run.Cut(record.MaxFrameBytes, p.count)
+		head, _, n := cut(run, record.MaxFrameBytes, p.count)
 		at := len(b)
 		b = append(b, make([]byte, n)...)
-		head.Encode(b[at:], record.Stamp{Salt: s.Salt(), Position: int64(at), Base: next, Time: p.time})
+		head.Encode(b[at:], head.Len(), record.Stamp{Salt: s.Salt(), Position: int64(at), Base: next, Time: p.time})
 		batch, err := record.Parse(b[at:], s.Salt(), int64(at))
 		if err != nil {
 			panic(err)
@@ -161,8 +161,8 @@ func TestMappedWindow(t *testing.T) {
 			require.NoError(t, s.Map(f, 1<<20))
 			require.True(t, s.Mapped())
 			run := record.Run{Records: []record.Record{{Value: []byte("hello")}}}
-			run, _, n := run.Cut(1<<20, 1)
-			require.NoError(t, s.EncodeMapped(run, n, record.Stamp{Salt: s.Salt(), Position: FirstFrame, Base: 1000, Time: 1}))
+			run, _, n := cut(run, 1<<20, 1)
+			require.NoError(t, s.EncodeMapped(&run, run.Len(), n, record.Stamp{Salt: s.Salt(), Position: FirstFrame, Base: 1000, Time: 1}))
 			s.Publish(FirstFrame+int64(n), 1001)
 			require.Len(t, scanAll(t, s), 1)
 			require.NoError(t, s.Unmap())
@@ -175,7 +175,7 @@ func TestMappedWindow(t *testing.T) {
 			_, err = next(s)
 			require.ErrorIs(t, err, ErrEmpty)
 			// Behind the end of the file there is no page to write to.
-			require.Error(t, s.EncodeMapped(run, n, record.Stamp{Salt: s.Salt(), Position: 512 << 10}))
+			require.Error(t, s.EncodeMapped(&run, run.Len(), n, record.Stamp{Salt: s.Salt(), Position: 512 << 10}))
 			require.NoError(t, s.Unmap())
 			s.Release()
 			s.CloseFile()

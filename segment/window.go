@@ -49,9 +49,9 @@ func (w *window) release() error {
 // encode writes a frame at its position. A page that cannot be had, because
 // the disk fails or somebody cut the file, is an error and not the end of the
 // process.
-func (w *window) encode(run record.Run, size int, s record.Stamp) (err error) {
+func (w *window) encode(run *record.Run, count, size int, s record.Stamp) (err error) {
 	defer w.caught(debug.SetPanicOnFault(true), &err)
-	run.Encode(w.m.Bytes[s.Position:s.Position+int64(size)], s)
+	run.Encode(w.m.Bytes[s.Position:s.Position+int64(size)], count, s)
 	return w.m.Publish(s.Position, s.Position+int64(size))
 }
 
