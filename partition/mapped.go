@@ -121,7 +121,9 @@ func (p *Partition) sealMapped(old writer) {
 	}
 	if err == nil {
 		p.sealIndex(old.seg)
-		old.seg.Release()
+	}
+	old.seg.Release()
+	if err == nil {
 		err = p.syncAll()
 	}
 	if err != nil {

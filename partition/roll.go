@@ -168,10 +168,7 @@ func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
 func (p *Partition) remove(seg *segment.Segment) error {
 	seg.Close()
 	err := p.dir.Remove(seg.Name())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err == nil {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = p.dir.Sync(".")
 	}
 	if err != nil {

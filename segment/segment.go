@@ -166,7 +166,7 @@ func noEOF(err error) error {
 
 // Create makes the file of a planned segment, reserves space for it, and
 // writes its header. The file stays borrowed. Nothing is synced. After an
-// error other than fs.ErrExist the file may be there, and is not borrowed.
+// error it is removed; only fs.ErrExist says that it is not ours.
 func (s *Segment) Create(reserve int64) (fs.File, error) {
 	f, err := s.place.Dir.Create(s.Name())
 	if err != nil {
@@ -176,10 +176,16 @@ func (s *Segment) Create(reserve int64) (fs.File, error) {
 	if err == nil {
 		_, err = f.WriteAt(s.Header.encode(), 0)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		f, err = s.Borrow()
+	}
+	if err != nil {
+		// Nothing refers to the file yet; left behind, it would be taken
+		// for what a crash left.
+		err = errors.Join(err, s.place.Dir.Remove(s.Name()))
 		return nil, fmt.Errorf("create segment %s: %w", s.Name(), err)
 	}
-	return s.Borrow()
+	return f, nil
 }
 
 // Map opens the window over the first size bytes of a borrowed file.
