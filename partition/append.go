@@ -316,6 +316,9 @@ func (p *Partition) storeLocked(run *record.Run, count, size int, now int64) err
 	if p.w.allocated-t.pos < p.w.step/4 {
 		p.growSoonLocked()
 	}
+	if p.w.touched-t.pos < touchBytes/2 {
+		p.touchSoonLocked()
+	}
 	p.watch.wake()
 	return nil
 }

@@ -130,3 +130,34 @@ func (p *Partition) sealMapped(old writer) {
 		p.poison(err)
 	}
 }
+
+// touchBytes is how many bytes of pages are made ready for writing at a time.
+// An append that meets a page nobody touched waits for the kernel: measured,
+// that took most of the time of appending in batches.
+const touchBytes = 512 << 10
+
+// touchSoonLocked has a worker make the next pages ready, if the partition is
+// busy enough that they will be needed.
+func (p *Partition) touchSoonLocked() {
+	from := max(p.w.touched, p.tail.pos)
+	to := min(from+touchBytes, p.w.allocated)
+	if p.touching || p.w.step < touchBytes || from >= to {
+		return
+	}
+	p.touching = true
+	seg := p.w.seg
+	p.shared.submit(func() { p.touch(seg, from, to) })
+}
+
+func (p *Partition) touch(seg *segment.Segment, from, to int64) {
+	err := seg.Touch(from, to)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.touching = false
+	if err != nil {
+		p.log("could not close a window", err)
+	}
+	if p.w.seg == seg {
+		p.w.touched = to
+	}
+}

@@ -67,6 +67,7 @@ type Partition struct {
 	dirtyAt   int64  // guarded by mu; when the first unsynced record was appended, 0 if all are synced
 	dirty     int64  // guarded by mu; bytes appended since the last sync began
 	syncAsked bool   // guarded by mu; an interval sync is on its way
+	touching  bool   // guarded by mu; a worker makes pages ready
 	noting    bool   // guarded by mu; a worker writes the index
 	calls     []call // guarded by mu; callbacks to be run
 	calling   bool   // guarded by mu; a goroutine runs them
@@ -104,6 +105,7 @@ type writer struct {
 	allocated int64            // reserved up to here
 	step      int64            // how much to reserve next
 	mapped    bool             // seg has a window
+	touched   int64            // the window's pages are ready up to here; guarded by mu
 }
 
 // A span is the offsets [From, To).

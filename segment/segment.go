@@ -226,6 +226,17 @@ func (s *Segment) ClearMapped(from, to int64) error {
 	return nil
 }
 
+// Touch makes the window's pages of [from, to) ready for writing ahead of time,
+// if there still is a window.
+func (s *Segment) Touch(from, to int64) error {
+	w := s.window.Load()
+	if w == nil || !w.borrow() {
+		return nil
+	}
+	w.touch(from, to)
+	return w.release()
+}
+
 // Note enters a batch into the index if it is its turn. The writer calls it
 // once for each, in order.
 func (s *Segment) Note(base, position, time int64) {

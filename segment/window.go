@@ -62,6 +62,9 @@ func (w *window) read(b []byte, position int64) (err error) {
 	return nil
 }
 
+// touch makes the pages of [from, to) ready for writing.
+func (w *window) touch(from, to int64) { w.m.Touch(from, to) }
+
 // clear writes zeros over [from, to).
 func (w *window) clear(from, to int64) (err error) {
 	defer w.caught(debug.SetPanicOnFault(true), &err)

@@ -163,6 +163,16 @@ type Mapping struct {
 
 	publish func(from, to int64) error
 	unmap   func() error
+	touch   func(from, to int64)
+}
+
+// Touch has the pages of Bytes[from:to] made ready for writing, so that the
+// stores that follow do not wait for that. It is a hint: where it is not
+// possible it does nothing. The file must reach to to.
+func (m *Mapping) Touch(from, to int64) {
+	if m.touch != nil {
+		m.touch(from, to)
+	}
 }
 
 // Publish tells the file that Bytes[from:to] was written. Nobody may store to

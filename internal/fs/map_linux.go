@@ -16,5 +16,19 @@ func (f *osFile) mmap(size int64) (*Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mapping{Bytes: b, unmap: func() error { return unix.Munmap(b) }}, nil
+	return &Mapping{
+		Bytes: b,
+		unmap: func() error { return unix.Munmap(b) },
+		touch: func(from, to int64) { populate(b, from, to) },
+	}, nil
+}
+
+// populate makes pages writable ahead of time (Linux 5.14). An older kernel
+// refuses, and a disk that fails does so again when the page is written.
+func populate(b []byte, from, to int64) {
+	page := int64(unix.Getpagesize())
+	from, to = from&^(page-1), min((to+page-1)&^(page-1), int64(len(b)))
+	if from < to {
+		unix.Madvise(b[from:to], unix.MADV_POPULATE_WRITE) //nolint:errcheck // a hint
+	}
 }
