@@ -220,7 +220,7 @@ func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Co
 	case !p.begun:
 		return p.begin
 	case p.crowdedLocked(now):
-		return p.spaceLocked()
+		return p.spaceLocked(now)
 	case p.fullLocked(records, size, now):
 		if p.mapped {
 			return p.rollLocked()
@@ -255,9 +255,12 @@ func (p *Partition) begin(context.Context) error {
 // crowdedLocked reports whether an append has to wait: for room in the
 // buffers, or at level Interval for a sync that is overdue.
 func (p *Partition) crowdedLocked(now int64) bool {
-	if p.pending >= maxPendingBytes {
-		return true
-	}
+	return p.held || p.pending >= maxPendingBytes || p.overdueLocked(now)
+}
+
+// overdueLocked reports whether a sync of level Interval is at twice its
+// threshold.
+func (p *Partition) overdueLocked(now int64) bool {
 	c := p.config.Load()
 	if c.Durability != Interval {
 		return false
@@ -268,12 +271,14 @@ func (p *Partition) crowdedLocked(now int64) bool {
 }
 
 // spaceLocked returns a wait for the next commit or sync, which it sees to.
-func (p *Partition) spaceLocked() func(context.Context) error {
+func (p *Partition) spaceLocked(now int64) func(context.Context) error {
 	if p.space == nil {
 		p.space = make(chan struct{})
 	}
 	space := p.space
-	p.askLocked()
+	if p.overdueLocked(now) {
+		p.syncSoonLocked()
+	}
 	if len(p.groups) > 0 && p.tryTakeLocked() {
 		p.shared.submit(p.leadForNobody)
 	}

@@ -191,23 +191,19 @@ func (p *Partition) told(o outcome, g *group, w *waiter) error {
 func (p *Partition) lead(g *group) error {
 	runtime.Gosched()
 	done := p.syncSlot()
-	for {
+	for !g.finished { // else it was failed with one before it
 		head := p.takeGroup()
-		if head == nil {
-			// The group was failed with one before it.
-			done()
-			p.pass()
-			return g.err
-		}
 		err := p.commit(head)
 		if head == g {
 			done()
-		}
-		p.conclude(head, err, head == g)
-		if head == g {
+			p.conclude(head, err, true)
 			return g.err
 		}
+		p.conclude(head, err, false)
 	}
+	done()
+	p.pass()
+	return g.err
 }
 
 // leadForNobody is lead for a worker: it writes one group, or none if there
@@ -225,11 +221,20 @@ func (p *Partition) leadForNobody() {
 	p.conclude(head, err, true)
 }
 
-// commitAll writes all groups there are. The caller holds the baton and keeps
-// it.
-func (p *Partition) commitAll() {
-	for head := p.takeGroup(); head != nil; head = p.takeGroup() {
+// commitBelow writes the groups that begin below an offset: not all there are,
+// since appenders may bring new ones for ever. The error is that of the last
+// one. The caller holds the baton and keeps it.
+func (p *Partition) commitBelow(end int64) (err error) {
+	for {
+		p.mu.Lock()
+		more := len(p.groups) > 0 && p.groups[0].base < end
+		p.mu.Unlock()
+		if !more {
+			return err
+		}
+		head := p.takeGroup()
 		p.conclude(head, p.commit(head), false)
+		err = head.err
 	}
 }
 
@@ -259,6 +264,12 @@ func (p *Partition) takeGroup() *group {
 // baton. The error says what is certain: it wraps ErrOutcomeUnknown unless
 // nothing of the group can ever be found on disk.
 func (p *Partition) commit(g *group) error {
+	p.mu.Lock()
+	failed := p.failed
+	p.mu.Unlock()
+	if failed != nil { // since the group was gathered
+		return failed
+	}
 	if err := p.switchTo(g.seg, g.pos, int64(len(g.buf))); err != nil {
 		return err
 	}
@@ -305,7 +316,9 @@ func (p *Partition) conclude(g *group, err error, pass bool) {
 		p.publishGroupLocked(g)
 	}
 	if err != nil {
-		err = p.errorf("append", diskFull(err))
+		if !errors.Is(err, ErrFailed) {
+			err = p.errorf("append", diskFull(err))
+		}
 		p.abortLocked(err)
 	}
 	if pass {
@@ -352,10 +365,13 @@ func (p *Partition) abortLocked(cause error) {
 
 // committedLocked returns the tail behind the last group that was written.
 func (p *Partition) committedLocked() tail {
-	t := tail{next: p.visible.Load(), time: p.tail.time, first: p.tail.time}
+	t := tail{next: p.visible.Load(), time: p.tail.time}
 	if list := p.all(); len(list) > 0 {
 		t.seg = list[len(list)-1]
 		t.pos = t.seg.Readable()
+	}
+	if t.seg == p.tail.seg {
+		t.first = p.tail.first // else attach finds it out
 	}
 	return t
 }

@@ -17,12 +17,19 @@ func (p *Partition) attachMapped(ctx context.Context) error {
 	}
 	defer p.pass()
 	p.mu.Lock()
-	seg, pos := p.tail.seg, p.tail.pos
 	wanted := p.mapped && p.w.seg == nil && !p.closing
 	p.mu.Unlock()
 	if !wanted {
 		return nil // somebody did it meanwhile, or nobody needs it any more
 	}
+	return p.attachWindow()
+}
+
+// attachWindow is attachMapped for a caller who holds the baton.
+func (p *Partition) attachWindow() error {
+	p.mu.Lock()
+	seg, pos := p.tail.seg, p.tail.pos
+	p.mu.Unlock()
 	if err := p.attach(seg, pos); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/braidlog/braidlog/index"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
@@ -34,10 +35,16 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 	}
 	durable := min(f.durable, end)
 	if p.level() == Sync {
-		if err := p.rewrite(f, durable); err != nil {
+		n, err := p.rewrite(f, durable)
+		if err != nil {
 			return fmt.Errorf("make the end durable: %w", err)
 		}
-		durable = end
+		durable, p.report.Rewritten = end, n
+	} else if end > durable {
+		p.redo = func() error {
+			_, err := p.rewrite(f, durable)
+			return err
+		}
 	}
 	p.settle(f, end, durable)
 	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 {
@@ -111,6 +118,8 @@ func (f *finding) trimTo(torn *spot) {
 		c := f.list[torn.at]
 		c.size = torn.pos
 		c.end, c.endPos = torn.from, torn.pos
+		c.idx.Keep(func(e index.Entry) bool { return e.Position < torn.pos })
+		c.since = min(c.since, torn.pos)
 		keep++
 	}
 	f.list = f.list[:keep]
@@ -194,23 +203,37 @@ func (p *Partition) copyAside(f fs.File, from, to int64) error {
 // rewrite writes everything at and behind the durable mark again, in place,
 // and syncs it: after a crash of the process only the page cache is sure to
 // have it, and readers are about to see it.
-func (p *Partition) rewrite(f *finding, durable int64) error {
+func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) {
 	for _, c := range f.list {
 		if c.seg == nil || !c.scanned || c.end <= durable && c.base < durable {
 			continue
 		}
-		if err := p.begin(context.Background()); err != nil {
-			return err
+		if err = p.begin(context.Background()); err != nil {
+			return 0, err
 		}
 		n, err := c.rewrite(durable)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		p.report.Rewritten += n
+		bytes += n
 	}
-	if p.report.Rewritten > 0 {
-		return p.dir.Sync(".")
+	if bytes > 0 {
+		err = p.dir.Sync(".")
 	}
+	return bytes, err
+}
+
+// rewriteFound is rewrite for the levels that leave it to the first sync: one
+// that failed in the process before may have made the kernel take pages for
+// written that are not.
+func (p *Partition) rewriteFound() error {
+	if p.redo == nil {
+		return nil
+	}
+	if err := p.redo(); err != nil {
+		return err
+	}
+	p.redo = nil
 	return nil
 }
 

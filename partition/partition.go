@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -56,6 +57,7 @@ type Partition struct {
 	// closed by the next commit or sync.
 
 	baton   bool    // guarded by mu; somebody may change files
+	held    bool    // guarded by mu; appends wait, since the settings change
 	wanted  []*want // guarded by mu; those who wait for the baton
 	failed  error   // guarded by mu; nothing is appended any more
 	closing bool    // guarded by mu
@@ -77,6 +79,7 @@ type Partition struct {
 	w         writer        // changed with the baton and mu, read with either
 	growing   chan struct{} // guarded by mu; closed when a worker lengthened the file; nobody else changes its length till then
 	hasDir    bool          // with the baton; the directory is on disk
+	redo      func() error  // with the baton; writes again what recovery found unsynced; nil: nothing
 	dirtyDir  bool          // with the baton; names in it may not be durable
 	callbacks sync.WaitGroup
 
@@ -284,33 +287,20 @@ func (p *Partition) Close() error {
 
 // finish does the work of Close that needs the baton.
 func (p *Partition) finish() error {
-	p.commitAll()
+	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
 	p.mu.Lock()
 	failed, begun := p.failed, p.begun
 	p.mu.Unlock()
 	if failed != nil {
 		return errors.Join(p.abandon(), p.closeError(failed))
 	}
-	var err error
-	if !begun {
-		if p.durable.Load() >= p.visible.Load() {
-			return nil
-		}
-		err = p.begin(context.Background())
+	if !begun && p.durable.Load() >= p.visible.Load() {
+		return nil
 	}
-	if err == nil {
-		err = p.syncAll()
-	}
-	if err == nil {
-		err = p.writeMarker()
-	}
-	if err == nil {
-		err = p.syncAll()
-	}
-	if err != nil {
+	if err := p.wrapUp(); err != nil {
 		return errors.Join(err, p.abandon())
 	}
-	return p.detach()
+	return nil
 }
 
 // closeError returns the failure of a partition if it can have cost records.

@@ -353,11 +353,9 @@ func (c *candidate) took(b *record.Batch) {
 // step looks behind damage for more batches. It reports done if there are
 // none.
 func (c *candidate) step(sc *segment.Scanner, damage *segment.DamageError) (done bool, err error) {
-	if errors.Is(damage, segment.ErrEmpty) {
-		zeros, err := allZeros(c.seg, damage.Position, c.size)
-		if zeros || err != nil {
-			return true, err
-		}
+	zeros, err := allZeros(c.seg, damage.Position, c.size)
+	if zeros || err != nil {
+		return true, err
 	}
 	found, err := sc.Search(math.MaxInt64)
 	if err != nil {

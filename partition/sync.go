@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/braidlog/braidlog/segment"
 )
@@ -26,18 +27,16 @@ func (p *Partition) Sync(ctx context.Context) error {
 	if ended {
 		return p.errorf("sync", ErrClosed)
 	}
-	p.commitAll()
+	lost := p.commitBelow(target)
 	done := p.anySyncSlot()
 	defer done()
 	if err := p.syncAll(); err != nil {
 		return p.errorf("sync", err)
 	}
-	if p.durable.Load() >= target || errors.Is(failed, ErrCorrupt) {
-		return nil
+	if lost != nil && !errors.Is(failed, ErrCorrupt) {
+		return p.errorf("sync", lost)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.errorf("sync", firstError(p.failed, ErrFailed))
+	return nil
 }
 
 // anySyncSlot waits until one of the slots for syncs is free.
@@ -58,6 +57,10 @@ func (p *Partition) syncAll() error {
 	target, from, dirty := p.visible.Load(), p.durable.Load(), p.dirty
 	p.dirty, p.dirtyAt = 0, 0
 	p.mu.Unlock()
+	if err := p.rewriteFound(); err != nil {
+		p.poison(err)
+		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
 	if target > from || dirty > 0 || p.dirtyDir {
 		if err := p.syncSegments(from, dirty > 0); err != nil {
 			p.poison(err)
@@ -149,7 +152,7 @@ func (p *Partition) detach() error {
 	if p.mapped {
 		pos = p.tail.pos
 	}
-	if w.seg == nil || p.dirty > 0 {
+	if w.seg == nil || p.dirty > 0 || p.growing != nil {
 		p.mu.Unlock()
 		return nil
 	}
@@ -185,47 +188,87 @@ func (p *Partition) abandon() error {
 	return err
 }
 
+// wrapUp makes everything durable, leaves a witness of that, and gives the file
+// back. The caller holds the baton.
+func (p *Partition) wrapUp() error {
+	err := p.syncAll()
+	if err == nil {
+		err = p.writeMarker()
+	}
+	if err == nil {
+		err = p.syncAll() // the marker
+	}
+	if err == nil {
+		err = p.detach()
+	}
+	return err
+}
+
 // writeMarker writes a batch of no records for the sake of its durable
-// offset, unless a file tells of that already. The caller holds the baton.
+// offset, unless a file tells of that already. Where there is no room for it
+// the next segment's header will tell. The caller holds the baton.
 func (p *Partition) writeMarker() error {
 	p.mu.Lock()
-	durable := p.durable.Load()
-	needless := p.failed != nil || p.tail.seg == nil || p.witness >= durable
-	if !needless && !p.roomForMarkerLocked() {
-		p.witness = durable // the next segment's header will tell
-		needless = true
-	}
+	needless := p.failed != nil || p.tail.seg == nil || p.witness >= p.durable.Load()
+	begun, attached := p.begun, p.w.seg != nil
+	p.mu.Unlock()
 	if needless {
+		return nil
+	}
+	if !begun {
+		if err := p.begin(context.Background()); err != nil {
+			return err
+		}
+	}
+	if p.mapped && !attached {
+		if err := p.attachWindow(); err != nil {
+			return err
+		}
+	}
+	err := p.putMarker()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed != nil {
+		return err
+	}
+	if err != nil {
+		p.log("could not write a marker", err)
+	}
+	p.witness = p.durable.Load()
+	return nil
+}
+
+// putMarker appends a marker if the segment has room. An error that leaves the
+// partition usable says that there is none.
+func (p *Partition) putMarker() error {
+	p.mu.Lock()
+	t, now := &p.tail, max(p.shared.clock.Now(), p.tail.time)
+	if t.full || t.pos+markerBytes > p.config.Load().SegmentBytes {
 		p.mu.Unlock()
 		return nil
 	}
-	now := max(p.shared.clock.Now(), p.tail.time)
 	if p.mapped {
-		err := p.storeLocked(noRecords, 0, markerBytes, now)
-		p.mu.Unlock()
-		return err
+		defer p.mu.Unlock()
+		if err := p.reserve(t.pos + markerBytes); err != nil {
+			return err
+		}
+		return p.storeLocked(noRecords, 0, markerBytes, now)
 	}
+	end := t.next + 1
 	g := p.gatherLocked(noRecords, 0, markerBytes, now)
 	p.mu.Unlock()
-	p.commitAll()
+	p.commitBelow(end) //nolint:errcheck // it is that of the last one, which may be another
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dirty += markerBytes
+	if g.err == nil {
+		p.dirty += markerBytes
+	}
 	return g.err
 }
 
-// roomForMarkerLocked reports whether a marker can be written where the tail
-// is, without rolling or reserving.
-func (p *Partition) roomForMarkerLocked() bool {
-	t := &p.tail
-	if t.full || t.pos+markerBytes > p.config.Load().SegmentBytes {
-		return false
-	}
-	return !p.mapped || p.w.seg == t.seg && t.pos+markerBytes <= p.w.allocated
-}
-
-// Configure changes the settings. A level that promises more is in force only
-// once everything appended before is durable; ctx bounds the wait for that.
+// Configure changes the settings. Appends wait meanwhile. A level that
+// promises more is in force only once everything appended before is durable;
+// ctx bounds the wait for that.
 func (p *Partition) Configure(ctx context.Context, config Config) error {
 	config, err := config.WithDefaults()
 	if err != nil {
@@ -241,25 +284,47 @@ func (p *Partition) Configure(ctx context.Context, config Config) error {
 	if p.ended.Load() {
 		return p.errorf("configure", ErrClosed)
 	}
-	p.commitAll()
-	p.mu.Lock()
-	mapped := p.canMap(config.Durability)
-	// A window is as large as a segment may become.
-	moved := mapped != p.mapped || mapped && config.SegmentBytes != p.config.Load().SegmentBytes
-	p.config.Store(&config)
-	if moved && p.mapped && p.w.seg != nil {
-		p.w.pos = p.tail.pos
-	}
-	p.mapped = mapped
-	p.mu.Unlock()
-	if !moved && config.Durability != Sync {
-		return nil
-	}
-	if err = p.syncAll(); err == nil && moved {
-		err = p.release()
-	}
-	if err != nil {
+	defer p.hold()()
+	if err = p.change(config); err != nil {
 		return p.errorf("configure", err)
 	}
+	return nil
+}
+
+// hold makes appends wait, and nobody lengthen the file, until the function
+// returned is called. The caller holds the baton.
+func (p *Partition) hold() (letGo func()) {
+	p.mu.Lock()
+	p.held = true
+	p.mu.Unlock()
+	p.awaitGrowth(context.Background()) //nolint:errcheck // it fails only when its context ends
+	return func() {
+		p.mu.Lock()
+		p.held = false
+		p.wakeSpaceLocked()
+		p.mu.Unlock()
+	}
+}
+
+// change puts settings in force while nothing is appended.
+func (p *Partition) change(config Config) error {
+	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	mapped, now := p.canMap(config.Durability), p.Config()
+	var err error
+	switch {
+	case mapped != p.mapped, mapped && config.SegmentBytes != now.SegmentBytes:
+		// A window is as large as a segment may become.
+		err = p.release()
+	case config.Durability == Sync && now.Durability != Sync:
+		err = p.syncAll()
+	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config.Store(&config)
+	p.mapped = mapped
+	p.wakeAtLocked(p.dueLocked(p.shared.clock.Now()))
 	return nil
 }

@@ -76,11 +76,11 @@ func (p *Partition) lookAfter(now int64) int64 {
 // idle. It holds the baton and passes it on.
 func (p *Partition) rest(idle bool) {
 	defer p.pass()
-	err := p.writeMarker()
-	if err == nil && idle {
-		err = p.release()
+	rest := p.writeMarker
+	if idle {
+		rest = p.release
 	}
-	if err != nil {
+	if err := rest(); err != nil {
 		p.log("could not be put to rest", err)
 	}
 }
@@ -104,14 +104,11 @@ func (p *Partition) noteSoonLocked() {
 	})
 }
 
-// release syncs what is unsynced and detaches. The caller holds the baton.
+// release is wrapUp with one of the slots for syncs. The caller holds the baton.
 func (p *Partition) release() error {
 	done := p.anySyncSlot()
 	defer done()
-	if err := p.syncAll(); err != nil {
-		return err
-	}
-	return p.detach()
+	return p.wrapUp()
 }
 
 // closable reports whether the partition's file could be given back, and when
@@ -125,7 +122,8 @@ func (p *Partition) closable() (used int64, ok bool) {
 }
 
 // tryDetach gives the partition's file back if nobody is using it. It waits
-// for I/O only, so that it can be called with another partition's baton.
+// for I/O only, not for a slot for syncs either, so that it can be called with
+// another partition's baton and slot.
 func (p *Partition) tryDetach() {
 	if !p.mu.TryLock() {
 		return
@@ -136,7 +134,7 @@ func (p *Partition) tryDetach() {
 		return
 	}
 	defer p.pass()
-	if err := p.release(); err != nil {
+	if err := p.wrapUp(); err != nil {
 		p.log("could not give its file back", err)
 	}
 }

@@ -240,8 +240,8 @@ func (s *Segment) Touch(from, to int64) error {
 // Note enters a batch into the index if it is its turn. The writer calls it
 // once for each, in order.
 func (s *Segment) Note(base, position, time int64) {
-	if s.since != 0 && position < s.since+index.Every {
-		return
+	if !s.writing.Load() || s.since != 0 && position < s.since+index.Every {
+		return // before Resume since is not the writer's yet
 	}
 	s.since = position
 	if x := s.idx.Load(); x != nil {
