@@ -52,6 +52,7 @@ type epochFile struct {
 	mu       sync.Mutex // held while store.json is written
 	data     storeMeta
 	begun    bool // the epoch was raised since Open
+	settled  bool // every partition is past what a power cut can have taken
 	sameBoot bool // immutable: the machine did not restart since it was last raised
 	vouched  bool // immutable: the checkpoint is of this epoch
 }
@@ -120,13 +121,16 @@ func (s *Store) load() error {
 		return err
 	}
 	if fresh {
-		return nil
+		return s.settle()
 	}
 	vouchers, err := s.loadCheckpoint()
 	if err != nil {
 		return err
 	}
-	return s.loadTopics(vouchers)
+	if err = s.loadTopics(vouchers); err != nil {
+		return err
+	}
+	return s.settle()
 }
 
 // loadStoreFile reads store.json, or makes the files of a new store. store.json
@@ -163,12 +167,55 @@ func (s *Store) begin() (epoch uint32, err error) {
 	}
 	next := f.data
 	next.Epoch++
-	next.Boot = s.cfg.fs.BootID()
+	next.Boot = s.boot()
 	if err = meta.Write(s.dir, storeFile, &next); err != nil {
 		return 0, fmt.Errorf("raise the epoch: %w", err)
 	}
 	f.data, f.begun = next, true
 	return next.Epoch, nil
+}
+
+// boot returns the boot id to be stored. As long as some partition may still
+// give out offsets that a power cut took, it is "": if the process ends now,
+// the next open must not take what it finds for what this boot wrote.
+func (s *Store) boot() string {
+	if !s.file.settled {
+		return ""
+	}
+	return s.cfg.fs.BootID()
+}
+
+// settle is called when all partitions were opened.
+func (s *Store) settle() error {
+	if !s.unsettled() {
+		s.file.settled = true
+	}
+	if !s.file.begun || s.file.data.Boot == s.boot() {
+		return nil
+	}
+	next := s.file.data
+	next.Boot = s.boot()
+	if err := meta.Write(s.dir, storeFile, &next); err != nil {
+		return err
+	}
+	s.file.data = next
+	return nil
+}
+
+// unsettled reports whether a partition could not be opened, or is damaged
+// where it goes on.
+func (s *Store) unsettled() bool {
+	if len(s.broken) > 0 {
+		return true
+	}
+	for _, t := range s.topics {
+		for _, p := range t.parts {
+			if !p.Writable() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // A vouch is what names a partition in a checkpoint.

@@ -3,7 +3,6 @@ package braidlog
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -128,13 +127,19 @@ func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) e
 	write := func() error {
 		return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, &m)
 	}
+	configure := func() error { return t.configure(ctx, next) }
 	if next.Durability < old.config.Durability { // Sync is the least
-		return errors.Join(t.configure(ctx, next), write())
+		return inTurn(configure, write)
 	}
-	if err := write(); err != nil {
+	return inTurn(write, configure)
+}
+
+// inTurn calls both functions, the second only if the first succeeds.
+func inTurn(first, second func() error) error {
+	if err := first(); err != nil {
 		return err
 	}
-	return t.configure(ctx, next)
+	return second()
 }
 
 func (t *Topic) configure(ctx context.Context, next TopicConfig) error {
