@@ -152,7 +152,7 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 	if err = s.dir.Mkdir(topicsDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
 	}
-	f.data = storeMeta{Format: meta.Format, Store: newID(), Boot: s.cfg.fs.BootID()}
+	f.data = storeMeta{Format: meta.Format, Store: meta.NewID(), Boot: s.cfg.fs.BootID()}
 	return true, meta.Write(s.dir, storeFile, &f.data)
 }
 
@@ -396,7 +396,7 @@ func (s *Store) deleteLocked(t *Topic, name string) error {
 	if _, err := s.begin(); err != nil {
 		return err
 	}
-	gone := topicsDir + "/" + deletedPrefix + newID().Short()
+	gone := topicsDir + "/" + deletedPrefix + meta.NewID().Short()
 	if t != nil {
 		// What cannot be made durable any more goes with the topic.
 		if err := t.close(); err != nil {

@@ -1,7 +1,6 @@
 package braidlog
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -97,12 +96,6 @@ func named[T fmt.Stringer](name string, values ...T) (value T, ok bool) {
 // A topicID tells a topic from another one of the same name.
 type topicID = meta.ID
 
-func newID() topicID {
-	var id topicID
-	rand.Read(id[:]) //nolint:errcheck // crypto/rand.Read never fails
-	return id
-}
-
 // createLocked makes a topic under another name and then gives it its own, so
 // that it is there whole or not at all. The caller holds s.mu.
 func (s *Store) createLocked(name string, config TopicConfig) (*Topic, error) {
@@ -129,7 +122,7 @@ func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
 		return nil, err
 	}
 	m := topicMeta{
-		Format: meta.Format, Name: name, Topic: newID(), Config: settingsOf(config),
+		Format: meta.Format, Name: name, Topic: meta.NewID(), Config: settingsOf(config),
 		Generations: []generation{{config.Partitions, partitioner.Placement(config.Partitioner)}},
 	}
 	if err = s.writeTopic(name, &m); err != nil {

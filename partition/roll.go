@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -28,7 +29,7 @@ func (p *Partition) place() segment.Place {
 // nextHeaderLocked returns the header of the segment behind the tail's.
 func (p *Partition) nextHeaderLocked(base int64) segment.Header {
 	h := segment.Header{
-		ID:        segment.NewID(),
+		ID:        meta.NewID(),
 		Topic:     p.opts.TopicID,
 		Partition: p.opts.Number,
 		Base:      base,

@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,14 +38,6 @@ type Header struct {
 	PrevID    [16]byte // segment before this one, zeros for none
 	PrevEnd   int64    // where it ended; less than Base if a power cut left a gap
 	Durable   int64    // every record below was durable when this was written
-}
-
-// NewID returns a random id.
-func NewID() [16]byte {
-	var id [16]byte
-	rand.Read(id[:]) //nolint:errcheck // crypto/rand.Read never fails
-	id[0] |= 1       // never zero
-	return id
 }
 
 // encode returns the header as it stands in a file: twice.

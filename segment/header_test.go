@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,8 +20,8 @@ var sampleHeader = Header{
 func TestHeaderRoundTrip(t *testing.T) {
 	for _, h := range []Header{
 		sampleHeader,
-		{ID: NewID()},
-		{ID: NewID(), Partition: math.MaxInt32, Base: math.MaxInt64, PrevID: NewID(), PrevEnd: math.MaxInt64, Durable: math.MaxInt64},
+		{ID: meta.NewID()},
+		{ID: meta.NewID(), Partition: math.MaxInt32, Base: math.MaxInt64, PrevID: meta.NewID(), PrevEnd: math.MaxInt64, Durable: math.MaxInt64},
 	} {
 		b := h.encode()
 		require.Len(t, b, FirstFrame)
@@ -161,7 +162,7 @@ func TestAnErrorOfTheDiskIsNotABadHeader(t *testing.T) {
 func TestNewID(t *testing.T) {
 	seen := make(map[[16]byte]bool)
 	for range 1000 {
-		id := NewID()
+		id := meta.NewID()
 		require.NotZero(t, id)
 		require.False(t, seen[id])
 		seen[id] = true
