@@ -185,7 +185,7 @@ func TestMappedWindow(t *testing.T) {
 
 // TestCreateLeavesNothingBehind fails each operation on the new file once.
 func TestCreateLeavesNothingBehind(t *testing.T) {
-	for _, kind := range []fs.OpKind{fs.OpCreate, fs.OpAllocate, fs.OpWriteAt, fs.OpClose} {
+	for _, kind := range []fs.OpKind{fs.OpCreate, fs.OpAllocate, fs.OpWriteAt, fs.OpClose, fs.OpOpen} {
 		m := fs.NewMem()
 		place := newPlace(t, m)
 		s := Plan(place, sampleHeader)
