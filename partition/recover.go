@@ -425,10 +425,11 @@ func (p *Partition) collect(f *finding) {
 var errMissing = errors.New("a segment is missing or short")
 
 // known returns where the candidate behind i begins, as far as that is known:
-// the offset behind those that candidate i can have had, -1 if it is the last.
+// the offset behind those that candidate i can have had. Behind the last one
+// only those below the durable mark are sure to have been.
 func (f *finding) known(i int) int64 {
 	if i+1 >= len(f.list) {
-		return -1
+		return f.durable
 	}
 	if next := f.list[i+1].seg; next != nil {
 		return next.PrevEnd
