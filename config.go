@@ -53,7 +53,8 @@ type TopicConfig struct {
 
 	// SegmentBytes is the size of a segment file. Zero: 128 MiB; 4 KiB to 1 GiB.
 	SegmentBytes int64
-	// SegmentAge is how long a segment is appended to. Zero: 7 days; at least 1 s.
+	// SegmentAge is how long a segment is appended to. Zero: 7 days; 1 s to
+	// 100 years.
 	SegmentAge time.Duration
 	// MaxRecordBytes limits key, value and headers of a record together.
 	// Zero: 1 MiB, or a quarter of SegmentBytes if that is less; at most

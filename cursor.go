@@ -50,12 +50,12 @@ func (c *Cursor) keep() {
 // Those of one partition come in order, and no partition waits for ever behind
 // another. Errors are as of Reader.Next.
 func (c *Cursor) Next(ctx context.Context) (*Record, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w", c.t.name, err)
+	}
 	rec, err := c.TryNext()
 	if err != ErrEnd {
 		return rec, err
-	}
-	if err := checkContext(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w", c.t.name, err)
 	}
 	for _, p := range c.t.parts {
 		defer p.Watch(c.wake)()
@@ -108,10 +108,14 @@ func (c *Cursor) Offset(partition int) int64 { return c.readers[partition].Offse
 const cursorVersion = "braidlog-cursor-1"
 
 // MarshalText returns the cursor's place as text: a version, the topic's id,
-// and the offset of the next record of each partition.
+// and the offset of the next record of each partition. It works after Close
+// too. A cursor whose start was refused has no place: the error is that one.
 func (c *Cursor) MarshalText() ([]byte, error) {
 	b := fmt.Appendf(nil, "%s:%s:", cursorVersion, c.t.id)
 	for i, r := range c.readers {
+		if err := r.Err(); err != nil {
+			return nil, fmt.Errorf("place of cursor of %s: %w", c.t.name, err)
+		}
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -14,7 +14,10 @@ func (t *Topic) Route(rec Record) (int, error) {
 	st := t.state.Load()
 	if r, ok := st.p.(partitioner.Router); ok && (st.byKey == nil || rec.Key == nil) {
 		n, err := t.peek(r, rec)
-		return n, t.routeError(st, n, err)
+		if err = t.routeError(st, n, err); err != nil {
+			return 0, err
+		}
+		return t.nextWritable(n), nil
 	}
 	return t.route(st, &rec)
 }

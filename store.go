@@ -91,6 +91,9 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func open(path string, o Options) (s *Store, err error) {
+	if path == "" {
+		return nil, fmt.Errorf("%w directory: \"\"", ErrInvalid)
+	}
 	if o.fs == nil {
 		o.fs = fs.OS{}
 	}
@@ -298,7 +301,10 @@ func (s *Store) EnsureTopic(ctx context.Context, name string, config TopicConfig
 	case err != nil:
 		return nil, err
 	}
-	return t, t.setConfig(ctx, config)
+	if err = t.setConfig(ctx, config); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // CreateTopic makes a new topic. ErrTopicExists if the name is taken, also by

@@ -66,7 +66,7 @@ func (p *Partition) AppendBatch(ctx context.Context, recs []record.Record) error
 
 // appendNothing returns why an append fails even if it has no records.
 func (p *Partition) appendNothing(ctx context.Context) error {
-	if err := p.checkContext(ctx); err != nil {
+	if err := p.checkContext(ctx, "append"); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -134,13 +134,17 @@ type Pending struct {
 // many, a.Count tells. It waits for room and for a roll, but not for
 // durability: Wait does. After Submit, Wait or Kick must be called.
 func (p *Partition) Submit(ctx context.Context, run *record.Run, a *Pending) error {
-	if err := p.checkContext(ctx); err != nil {
+	if err := p.checkContext(ctx, "append"); err != nil {
 		return err
 	}
-	count, size := run.Fit(min(MaxFrameBytes, p.config.Load().roomBytes()), segment.MaxOffsets)
+	count, size := p.fit(run)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, err := p.readyLocked(ctx, count, size)
+	for errors.Is(err, errCutAgain) {
+		count, size = p.fit(run)
+		now, err = p.readyLocked(ctx, count, size)
+	}
 	if err != nil {
 		return err
 	}
@@ -158,12 +162,20 @@ func (p *Partition) Submit(ctx context.Context, run *record.Run, a *Pending) err
 	return nil
 }
 
-func (p *Partition) checkContext(ctx context.Context) error {
+// fit returns how many records of a run make the next frame, and its length.
+func (p *Partition) fit(run *record.Run) (count, size int) {
+	return run.Fit(min(MaxFrameBytes, p.config.Load().roomBytes()), segment.MaxOffsets)
+}
+
+// errCutAgain says that segments became smaller since a frame was cut.
+var errCutAgain = errors.New("cut the frame again")
+
+func (p *Partition) checkContext(ctx context.Context, op string) error {
 	if ctx == nil {
-		return p.errorf("append", fmt.Errorf("%w context: nil", ErrInvalid))
+		return p.errorf(op, fmt.Errorf("%w context: nil", ErrInvalid))
 	}
 	if err := ctx.Err(); err != nil {
-		return p.errorf("append", err)
+		return p.errorf(op, err)
 	}
 	return nil
 }
@@ -215,7 +227,9 @@ func (p *Partition) readyLocked(ctx context.Context, records, size int) (now int
 // frame can be encoded, and nil if nothing has.
 func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Context) error {
 	switch room := p.config.Load().roomBytes(); {
-	case size > room: // the settings changed since it was cut
+	case size > room && records > 1:
+		return func(context.Context) error { return errCutAgain }
+	case size > room: // it was checked by settings that allowed it
 		return func(context.Context) error { return &SizeError{"frame", size, room} }
 	case !p.begun:
 		return p.begin

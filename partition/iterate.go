@@ -54,7 +54,7 @@ func (p *Partition) Record(ctx context.Context, offset int64) (record.Record, er
 const minReadBytes = 4 << 10
 
 func (p *Partition) checkRead(ctx context.Context) error {
-	if err := p.checkContext(ctx); err != nil {
+	if err := p.checkContext(ctx, "read"); err != nil {
 		return err
 	}
 	if p.ended.Load() {

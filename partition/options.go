@@ -60,8 +60,8 @@ type Config struct {
 	// are trimmed in small steps, large ones need fewer files. Zero: 128
 	// MiB; 4 KiB to 1 GiB.
 	SegmentBytes int64
-	// SegmentAge is how long a segment is appended to. Zero: 7 days; at
-	// least 1 s.
+	// SegmentAge is how long a segment is appended to. Zero: 7 days; 1 s to
+	// 100 years.
 	SegmentAge time.Duration
 	// MaxRecordBytes limits key, value and headers of one record together.
 	// Zero: 1 MiB, or a quarter of SegmentBytes if that is less; at most a
@@ -83,6 +83,7 @@ const (
 	DefaultSyncRecords    = 1024
 	DefaultSyncBytes      = 1 << 20
 	minSegmentBytes       = 4 << 10
+	maxSegmentAge         = 100 * 365 * 24 * time.Hour
 )
 
 // WithDefaults returns c with every zero replaced by what it stands for, or
@@ -117,7 +118,7 @@ func (c *Config) check() error {
 		inRange("Durability", int64(c.Durability), int64(Sync), int64(OS)),
 		inRange("IndexCache", int64(c.IndexCache), int64(index.ActiveSegment), int64(index.None)),
 		inRange("SegmentBytes", c.SegmentBytes, minSegmentBytes, segment.MaxBytes),
-		inRange("SegmentAge", c.SegmentAge, time.Second, 1<<62),
+		inRange("SegmentAge", c.SegmentAge, time.Second, maxSegmentAge),
 		inRange("MaxRecordBytes", int64(c.MaxRecordBytes), 1, c.SegmentBytes/4),
 		inRange("MaxKeyBytes", c.MaxKeyBytes, 1, c.MaxRecordBytes),
 		inRange("SyncEvery.Time", c.SyncEvery.Time, time.Millisecond, time.Hour),

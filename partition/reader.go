@@ -40,10 +40,13 @@ func (p *Partition) NewReader(start Start) *Reader {
 // that offset.
 func (r *Reader) Offset() int64 { return r.next }
 
+// Err returns why the start that NewReader was given was refused, or nil.
+func (r *Reader) Err() error { return r.err }
+
 // Close gives back what the reader holds. Next then returns ErrClosed.
 func (r *Reader) Close() error {
 	p := r.p
-	*r = Reader{p: p, closed: true}
+	*r = Reader{p: p, next: r.next, closed: true}
 	return nil
 }
 
@@ -53,6 +56,9 @@ func (r *Reader) Close() error {
 // *CorruptError or *GapError names offsets that hold no records; the next
 // call goes on behind them.
 func (r *Reader) Next(ctx context.Context) (*record.Record, error) {
+	if err := r.p.checkContext(ctx, "read"); err != nil {
+		return nil, err
+	}
 	rec, err := r.TryNext()
 	if err != ErrEnd {
 		return rec, err
@@ -65,9 +71,6 @@ func (r *Reader) TryNext() (*record.Record, error) { return r.TryBefore(r.p.visi
 
 // await is the slow half of Next.
 func (r *Reader) await(ctx context.Context) (*record.Record, error) {
-	if ctx == nil {
-		return nil, r.p.checkContext(ctx)
-	}
 	if r.wake == nil {
 		r.wake = make(chan struct{}, 1)
 	}

@@ -12,7 +12,7 @@ import (
 // Sync waits until everything that was appended before is durable, whatever
 // the level. It ends early with the context.
 func (p *Partition) Sync(ctx context.Context) error {
-	if err := p.checkContext(ctx); err != nil {
+	if err := p.checkContext(ctx, "sync"); err != nil {
 		return err
 	}
 	if err := p.take(ctx); err != nil {
@@ -274,7 +274,7 @@ func (p *Partition) Configure(ctx context.Context, config Config) error {
 	if err != nil {
 		return p.errorf("configure", err)
 	}
-	if err = p.checkContext(ctx); err != nil {
+	if err = p.checkContext(ctx, "configure"); err != nil {
 		return err
 	}
 	if err = p.takeFile(ctx); err != nil {
