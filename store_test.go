@@ -166,7 +166,8 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid, "%+v", c)
 	}
 	require.Empty(t, s.Topics())
-	_, err := s.CreateTopic(nil, "orders", TopicConfig{}) //nolint:staticcheck // a nil context is what is tested
+	//lint:ignore SA1012 a nil context is what is tested
+	_, err := s.CreateTopic(nil, "orders", TopicConfig{})
 	require.ErrorIs(t, err, ErrInvalid)
 	ensure(t, s, TopicConfig{Partitions: 3})
 	_, err = s.EnsureTopic(bg, "orders", TopicConfig{Partitions: 4})

@@ -16,11 +16,6 @@ import (
 
 var bg = context.Background()
 
-// heapFS is a file system without mapped windows.
-type heapFS struct{ fs.FS }
-
-func (heapFS) CanMap() bool { return false }
-
 // A variant is a level and a window that every test of appends runs with.
 type variant struct {
 	level Durability

@@ -70,19 +70,19 @@ func Parse(b []byte, salt uint32, position int64) (batch Batch, err error) {
 // Parse is the function Parse, for a Batch that is used again. After an error
 // it is left as it was.
 func (batch *Batch) Parse(b []byte, salt uint32, position int64) error {
-	if len(b) < 4 {
+	if len(b) >= 4 && binary.LittleEndian.Uint32(b) == 0 {
+		return ErrNothing
+	}
+	if len(b) < HeaderBytes {
 		return &ShortError{HeaderBytes}
 	}
 	n, err := PeekLength(b)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return ErrNothing
-	}
 	// The position is looked at first: it rules most garbage out without
 	// reading it, also when a search tries every place in a file.
-	if len(b) >= HeaderBytes && int64(binary.LittleEndian.Uint32(b[atPosition:])) != position {
+	if int64(binary.LittleEndian.Uint32(b[atPosition:])) != position {
 		return fmt.Errorf("%w: it says it stands at %d", ErrBad, binary.LittleEndian.Uint32(b[atPosition:]))
 	}
 	if len(b) < n {
@@ -135,8 +135,9 @@ func (b *Batch) Records() Decoder {
 type Decoder struct {
 	rest []byte
 	left int
-	base int64
+	base int64 // of the batch
 	time int64
+	n    uint64 // number of the next record in the batch
 }
 
 // Open is Parse and Records in one, for a reader that has no time to lose: it
@@ -161,7 +162,7 @@ func (d *Decoder) Open(b []byte, salt uint32, position, base int64) int {
 	if count > (n-HeaderBytes)/minRecordBytes || le.Uint64(f[atDurable:]) > math.MaxInt64 {
 		return 0
 	}
-	d.rest, d.left, d.base, d.time = f[HeaderBytes:], int(count), base, int64(le.Uint64(f[atTime:]))
+	d.rest, d.left, d.base, d.time, d.n = f[HeaderBytes:], int(count), base, int64(le.Uint64(f[atTime:])), 0
 	return int(n)
 }
 
@@ -192,12 +193,13 @@ func (d *Decoder) Next(r *Record) error {
 
 func (d *Decoder) decode(r *Record, b []byte) error {
 	// The usual record has a key, a value, and numbers of one byte each.
-	if len(b) > 4 && b[0] == hasKey|hasValue && b[1]|b[2]|b[3] < 0x80 {
+	if len(b) > 4 && b[0] == hasKey|hasValue && uint64(b[1]) == d.n && b[1]|b[3] < 0x80 && b[2] == 0 {
 		if end := 4 + int(b[3]); end <= len(b) {
 			r.Key, r.Value = b[4:end:end], b[end:]
 			r.clearExtras()
 			r.Offset = d.base + int64(b[1])
-			r.Timestamp = unixTime(d.time + int64(b[2]))
+			r.Timestamp = unixTime(d.time)
+			d.n++
 			return nil
 		}
 	}
@@ -223,17 +225,17 @@ func unixTime(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }
 func (d *Decoder) decodeAny(r *Record, b []byte) error {
 	flags := b[0]
 	offset, n := uvarint(b[1:])
-	if flags&^knownFlags != 0 || n <= 0 {
+	if flags&^knownFlags != 0 || n <= 0 || offset != d.n {
 		return errRecord
 	}
 	b = b[1+n:]
-	delta, n := uvarint(b)
-	if n <= 0 {
+	if len(b) == 0 || b[0] != 0 { // records appended together share their time
 		return errRecord
 	}
-	b = b[n:]
+	b = b[1:]
+	d.n++
 	r.Offset = d.base + int64(offset)
-	r.Timestamp = unixTime(d.time + int64(delta))
+	r.Timestamp = unixTime(d.time)
 	r.OriginTime = time.Time{}
 	r.ID = [16]byte{}
 	r.Key, r.Value, r.Headers = nil, nil, r.Headers[:0]

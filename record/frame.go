@@ -106,12 +106,6 @@ func (r *Record) UserBytes() int {
 	return n
 }
 
-// MaxOverhead bounds what a frame of a single record adds to its UserBytes,
-// given how many headers it has.
-func MaxOverhead(headers int) int {
-	return HeaderBytes + FrameAlign + 5*binary.MaxVarintLen32 + 1 + 8 + 16 + 2*headers*binary.MaxVarintLen32
-}
-
 // Stamp is what a frame says of its records beside the records themselves.
 type Stamp struct {
 	Salt     uint32 // of the segment it is written to

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -84,6 +85,21 @@ func TestFrameOfAnotherPlaceIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrBad)
 	_, err = Parse(make([]byte, 64), stamp.Salt, 0)
 	require.ErrorIs(t, err, ErrNothing)
+}
+
+// TestRecordsThatDoNotAddUp forges what only a wrong writer makes: the
+// checksum is right.
+func TestRecordsThatDoNotAddUp(t *testing.T) {
+	const offset = HeaderBytes + 2 // behind length and flags of the first record
+	for what, at := range map[string]int{"offset": offset, "time": offset + 1} {
+		b := encode(t, sample()[:1])
+		b[at] = 5
+		binary.LittleEndian.PutUint32(b[atCRC:], checksum(stamp.Salt, b))
+		batch, err := Parse(b, stamp.Salt, stamp.Position)
+		require.NoError(t, err)
+		d := batch.Records()
+		require.ErrorIs(t, d.Next(&Record{}), ErrBad, what)
+	}
 }
 
 func TestRunIsCutIntoFrames(t *testing.T) {

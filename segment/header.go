@@ -69,7 +69,7 @@ func decodeHeader(b []byte) (Header, error) {
 		if err == nil {
 			return h, nil
 		}
-		if first == nil {
+		if newer := (*VersionError)(nil); first == nil || errors.As(err, &newer) {
 			first = err
 		}
 	}
@@ -132,5 +132,5 @@ func ParseName(name string) (base int64, ok bool) {
 		return 0, false
 	}
 	base, err := strconv.ParseInt(digits, 10, 64)
-	return base, err == nil && Name(base) == name
+	return base, err == nil && base >= 0 && Name(base) == name
 }

@@ -80,6 +80,7 @@ func TestNewerVersion(t *testing.T) {
 	}{
 		{"both copies", -1},
 		{"only the first", blockBytes},
+		{"only the second", 0},
 	} {
 		b := sampleHeader.encode()
 		binary.LittleEndian.PutUint32(b[8:], version+1)
@@ -180,6 +181,7 @@ var nameTable = []struct {
 	{"09223372036854775808.log", 0, false},
 	{"99999999999999999999.log", 0, false},
 	{"+0000000000000000001.log", 0, false},
+	{"-0000000000000000001.log", 0, false},
 	{"0000000000000000_000.log", 0, false},
 	{"0000000000000000100.log", 0, false},
 	{"000000000000000001000.log", 0, false},
@@ -211,7 +213,7 @@ func FuzzName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		base, ok := ParseName(name)
-		if ok && Name(base) != name {
+		if ok && (base < 0 || Name(base) != name) {
 			t.Errorf("%q was taken for base offset %d", name, base)
 		}
 	})

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -124,12 +125,25 @@ func (c *Scanner) parse(b *record.Batch) error {
 		case !errors.As(err, &short):
 			return c.damaged(err)
 		case c.position+int64(short.Need) > c.limit:
-			return c.damaged(fmt.Errorf("%w: %v", record.ErrBad, err))
+			return c.cutShort(err)
 		}
 		if err = c.fill(short.Need); err != nil {
 			return err
 		}
 	}
+}
+
+// cutShort returns what bytes are that are too few for a batch: nothing, if
+// they are zeros, or damage.
+func (c *Scanner) cutShort(short error) error {
+	rest := make([]byte, min(c.limit-c.position, record.HeaderBytes))
+	if err := c.seg.ReadAt(rest, c.position); err != nil {
+		return err
+	}
+	if len(bytes.Trim(rest, "\x00")) == 0 {
+		return c.damaged(ErrEmpty)
+	}
+	return c.damaged(fmt.Errorf("%w: %v", record.ErrBad, short))
 }
 
 func (c *Scanner) damaged(cause error) error {

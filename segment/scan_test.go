@@ -27,14 +27,6 @@ func scanAll(t testing.TB, s *Segment) (out []record.Batch) {
 	}
 }
 
-// next reads the first batch.
-func next(s *Segment) (b record.Batch, err error) {
-	var c Scanner
-	c.Start(s, FirstFrame, s.Base, s.Readable())
-	err = c.Next(&b)
-	return b, err
-}
-
 // plain is batches of one record each whose frames take 64 bytes.
 func plain(n int) []piece {
 	out := make([]piece, n)

@@ -120,7 +120,8 @@ func (s *Segment) reindex() error {
 	}
 	// Where it cannot be written (a full disk, a read-only store) it stays in
 	// memory: a reader gets its answer all the same.
-	if s.place.ReadOnly || s.place.Cache == index.All || x.Write(s.place.Dir, IndexName(s.Base)) != nil {
+	written := !s.place.ReadOnly && x.Write(s.place.Dir, IndexName(s.Base)) == nil
+	if !written || s.place.Cache == index.All {
 		s.idx.Store(x)
 	}
 	return nil
@@ -213,6 +214,7 @@ func (s *Segment) ResumeIndex() error {
 			return err
 		}
 	}
+	x.Keep(func(e index.Entry) bool { return e.Position < s.Readable() })
 	last, ok, _ := x.FindOffset(s.End())
 	if ok {
 		if _, err = s.CheckEntry(last); err != nil {

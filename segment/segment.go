@@ -198,9 +198,6 @@ func (s *Segment) Map(f fs.File, size int64) error {
 	return nil
 }
 
-// Mapped reports whether the segment has a window.
-func (s *Segment) Mapped() bool { return s.window.Load() != nil }
-
 // Unmap closes the window. Readers inside it finish first.
 func (s *Segment) Unmap() error {
 	if w := s.window.Swap(nil); w != nil {
@@ -213,14 +210,6 @@ func (s *Segment) Unmap() error {
 // been allocated. It belongs to the writer.
 func (s *Segment) EncodeMapped(run *record.Run, count, size int, stamp record.Stamp) error {
 	if err := s.window.Load().encode(run, count, size, stamp); err != nil {
-		return fmt.Errorf("write segment %s: %w", s.Name(), err)
-	}
-	return nil
-}
-
-// ClearMapped writes zeros over [from, to) of the window.
-func (s *Segment) ClearMapped(from, to int64) error {
-	if err := s.window.Load().clear(from, to); err != nil {
 		return fmt.Errorf("write segment %s: %w", s.Name(), err)
 	}
 	return nil

@@ -65,13 +65,6 @@ func (w *window) read(b []byte, position int64) (err error) {
 // touch makes the pages of [from, to) ready for writing.
 func (w *window) touch(from, to int64) { w.m.Touch(from, to) }
 
-// clear writes zeros over [from, to).
-func (w *window) clear(from, to int64) (err error) {
-	defer w.caught(debug.SetPanicOnFault(true), &err)
-	clear(w.m.Bytes[from:to])
-	return w.m.Publish(from, to)
-}
-
 // caught is deferred around the copies above. It takes a fault only if it
 // happened in this mapping: any other is a bug somewhere and goes on.
 func (w *window) caught(before bool, err *error) {

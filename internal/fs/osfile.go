@@ -121,26 +121,6 @@ func (f *osFile) mapOnce(size int64) (*Mapping, error) {
 	return m, nil
 }
 
-// heapMapping stands in for a mapping: a copy of the file's first size bytes,
-// of which published ranges are written back.
-func (f *osFile) heapMapping(size int64) (*Mapping, error) {
-	b := make([]byte, size)
-	if _, err := f.f.ReadAt(b, 0); err != nil && err != io.EOF {
-		return nil, err
-	}
-	publish := func(from, to int64) error {
-		end, err := f.Size()
-		if err == nil && to > end {
-			err = wrap("publish", f.path, errFault)
-		}
-		if err == nil {
-			_, err = f.WriteAt(b[from:to], from)
-		}
-		return err
-	}
-	return &Mapping{Bytes: b, publish: publish, unmap: func() error { return nil }}, nil
-}
-
 // retry calls fn again for as long as a signal interrupts it.
 func retry(interrupted error, fn func() error) error {
 	for {
