@@ -87,9 +87,9 @@ func TestFrameOfAnotherPlaceIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrNothing)
 }
 
-// TestRecordsThatDoNotAddUp forges what only a wrong writer makes: the
+// TestForgedDifferences forges what only a wrong writer makes: the
 // checksum is right.
-func TestRecordsThatDoNotAddUp(t *testing.T) {
+func TestForgedDifferences(t *testing.T) {
 	const offset = HeaderBytes + 2 // behind length and flags of the first record
 	for what, at := range map[string]int{"offset": offset, "time": offset + 1} {
 		b := encode(t, sample()[:1])
