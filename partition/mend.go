@@ -249,9 +249,10 @@ func (c *candidate) rewrite(offset int64) (int64, error) {
 		return 0, err
 	}
 	defer c.seg.Release()
-	b := make([]byte, segment.MaxChunkBytes)
-	for pos := from; pos < c.endPos; pos += int64(len(b)) {
-		b = b[:min(int64(len(b)), c.endPos-pos)]
+	end := max(min(c.endPos, c.size), from) // one copy of the header may be all there is
+	b := make([]byte, min(segment.MaxChunkBytes, end-from))
+	for pos := from; pos < end; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), end-pos)]
 		if _, err = f.ReadAt(b, pos); err != nil {
 			return 0, err
 		}
@@ -259,7 +260,7 @@ func (c *candidate) rewrite(offset int64) (int64, error) {
 			return 0, err
 		}
 	}
-	return c.endPos - from, f.Sync()
+	return end - from, f.Sync()
 }
 
 // find returns the position of the batch that holds offset, 0 if the whole
