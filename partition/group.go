@@ -106,12 +106,12 @@ func (p *Partition) stampLocked(now, durable int64) record.Stamp {
 
 // advanceLocked moves the tail behind a frame.
 func (p *Partition) advanceLocked(records, size int, now int64) {
+	if p.tail.next == p.tail.seg.Base && records > 0 {
+		p.tail.first = now // of any other segment attach finds it out
+	}
 	p.tail.pos += int64(size)
 	p.tail.next += int64(records)
 	p.tail.time = now
-	if p.tail.first == 0 && records > 0 {
-		p.tail.first = now
-	}
 }
 
 // grow lengthens b by n bytes of anything, doubling what it has.

@@ -47,6 +47,9 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 		}
 	}
 	p.settle(f, end, durable)
+	if err := p.settleTime(); err != nil {
+		return err
+	}
 	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 {
 		if err := p.skip(f); err != nil {
 			return fmt.Errorf("begin a segment behind what a power cut may have taken: %w", err)
@@ -325,6 +328,16 @@ func (p *Partition) settleTail(c *candidate) {
 		p.report.Ahead = ahead
 		p.log("has a last record ahead of the clock", fmt.Errorf("by %v", ahead))
 	}
+}
+
+// settleTime finds the time of the last record where the last segment has
+// none: times must not fall from one segment to the next.
+func (p *Partition) settleTime() (err error) {
+	list := p.all()
+	for i := len(list) - 1; i >= 0 && p.tail.time == 0 && err == nil; i-- {
+		p.tail.time, err = list[i].LastTime()
+	}
+	return err
 }
 
 // skip begins a segment behind every offset that anybody can have seen before

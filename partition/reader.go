@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	iofs "io/fs"
 
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
@@ -176,6 +177,14 @@ func (r *Reader) noBatch(err error, bound int64) error {
 		damage = &segment.DamageError{Position: r.scan.Position(), Offset: r.scan.Offset(), Cause: segment.ErrEmpty}
 		return r.skipDamage(damage, bound)
 	}
+	return r.failed(err)
+}
+
+// failed wraps an error of the file system.
+func (r *Reader) failed(err error) error {
+	if errors.Is(err, iofs.ErrClosed) && r.p.ended.Load() {
+		err = ErrClosed
+	}
 	return r.p.errorf("read", err)
 }
 
@@ -187,7 +196,7 @@ func (r *Reader) skipDamage(d *segment.DamageError, bound int64) error {
 	found, err := r.scan.Search(seg.End())
 	if err != nil {
 		r.seg = nil
-		return r.p.errorf("read", err)
+		return r.failed(err)
 	}
 	to := seg.End()
 	if found {
@@ -268,7 +277,7 @@ func (r *Reader) enter(seg *segment.Segment) error {
 	if r.next > seg.Base {
 		var err error
 		if pos, base, err = seg.SeekOffset(r.next); err != nil {
-			return r.p.errorf("read", err)
+			return r.failed(err)
 		}
 	}
 	r.seg = seg

@@ -1,7 +1,10 @@
 package partition
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -203,20 +206,23 @@ func (s *Shared) sleep(p *Partition) {
 	}
 }
 
-// relieve closes the window that was not appended to for the longest time. It
-// is called when every open file is lent, by somebody who holds no lock.
+// relieve closes the window that was not appended to for the longest time, of
+// those that can be closed. It is called when every open file is lent, by
+// somebody who holds no lock.
 func (s *Shared) relieve() {
 	s.mu.Lock()
 	all := append([]*Partition(nil), s.awake...)
 	s.mu.Unlock()
-	var oldest *Partition
-	var since int64
+	used := map[*Partition]int64{}
 	for _, p := range all {
-		if used, ok := p.closable(); ok && (oldest == nil || used < since) {
-			oldest, since = p, used
+		if at, ok := p.closable(); ok {
+			used[p] = at
 		}
 	}
-	if oldest != nil {
-		oldest.tryDetach()
+	byUse := slices.SortedFunc(maps.Keys(used), func(a, b *Partition) int { return cmp.Compare(used[a], used[b]) })
+	for _, p := range byUse {
+		if p.tryDetach() {
+			return
+		}
 	}
 }

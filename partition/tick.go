@@ -123,18 +123,19 @@ func (p *Partition) closable() (used int64, ok bool) {
 
 // tryDetach gives the partition's file back if nobody is using it. It waits
 // for I/O only, not for a slot for syncs either, so that it can be called with
-// another partition's baton and slot.
-func (p *Partition) tryDetach() {
+// another partition's baton and slot. It reports whether it did.
+func (p *Partition) tryDetach() bool {
 	if !p.mu.TryLock() {
-		return
+		return false
 	}
 	ok := p.w.seg != nil && p.growing == nil && len(p.groups) == 0 && p.tryTakeLocked()
 	p.mu.Unlock()
 	if !ok {
-		return
+		return false
 	}
 	defer p.pass()
 	if err := p.wrapUp(); err != nil {
 		p.log("could not give its file back", err)
 	}
+	return p.w.seg == nil
 }

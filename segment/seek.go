@@ -197,6 +197,34 @@ func (s *Segment) FirstTime() (int64, error) {
 	}
 }
 
+// LastTime returns the append time of the segment's last batch that can be
+// read, 0 if there is none.
+func (s *Segment) LastTime() (last int64, err error) {
+	pos, base, err := s.SeekOffset(s.End())
+	if err != nil {
+		return 0, err
+	}
+	var c Scanner
+	c.Start(s, pos, base, s.Readable())
+	for {
+		var b record.Batch
+		err := c.Next(&b)
+		var damage *DamageError
+		switch {
+		case err == io.EOF:
+			return last, nil
+		case errors.As(err, &damage):
+			if found, err := c.Search(s.End()); !found {
+				return last, err
+			}
+		case err != nil:
+			return 0, err
+		default:
+			last = b.Time
+		}
+	}
+}
+
 // ResumeIndex takes the segment's index into memory for its writer, making it
 // anew if the file is wrong.
 func (s *Segment) ResumeIndex() error {
