@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,11 +111,12 @@ func TestFailEveryOperation(t *testing.T) {
 func failOne(t *testing.T, v variant, n, times int64, err error, rng *rand.Rand) bool {
 	w := newWorld(t, v)
 	first := w.m.Ops() + n
-	failed := "nothing"
+	var failed atomic.Value
+	failed.Store("nothing")
 	w.m.OnOp(func(op fs.Op) error {
 		if op.N >= first && op.N < first+times {
 			if op.N == first {
-				failed = op.String()
+				failed.Store(op.String())
 			}
 			return err
 		}
@@ -122,7 +124,7 @@ func failOne(t *testing.T, v variant, n, times int64, err error, rng *rand.Rand)
 	})
 	faultScript(w)
 	came := w.m.Ops() >= first
-	at := fmt.Sprintf("operation %d, %s, fails", n, failed)
+	at := fmt.Sprintf("operation %d, %s, fails", n, failed.Load())
 	goesOn(t, w, at)
 	all := w.capture(at, rng, 1)
 	closed := w.p.Close()
