@@ -178,30 +178,3 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkEncode(b *testing.B) {
-	run := Run{Records: []Record{{Key: make([]byte, 12), Value: make([]byte, 128)}}}
-	dst := make([]byte, 4096)
-	for b.Loop() {
-		head, _, n := cut(run, 1<<20, 1<<20)
-		head.Encode(dst[:n], head.Len(), stamp)
-	}
-}
-
-func BenchmarkDecode(b *testing.B) {
-	run := Run{Records: []Record{{Key: make([]byte, 12), Value: make([]byte, 128)}}}
-	head, _, n := cut(run, 1<<20, 1<<20)
-	dst := make([]byte, n)
-	head.Encode(dst, head.Len(), stamp)
-	var r Record
-	for b.Loop() {
-		batch, err := Parse(dst, stamp.Salt, stamp.Position)
-		if err != nil {
-			b.Fatal(err)
-		}
-		d := batch.Records()
-		if err := d.Next(&r); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
