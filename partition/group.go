@@ -264,11 +264,8 @@ func (p *Partition) takeGroup() *group {
 // baton. The error says what is certain: it wraps ErrOutcomeUnknown unless
 // nothing of the group can ever be found on disk.
 func (p *Partition) commit(g *group) error {
-	p.mu.Lock()
-	failed := p.failed
-	p.mu.Unlock()
-	if failed != nil { // since the group was gathered
-		return failed
+	if err := p.failure(); err != nil { // since the group was gathered
+		return err
 	}
 	if err := p.switchTo(g.seg, g.pos, int64(len(g.buf))); err != nil {
 		return err

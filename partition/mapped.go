@@ -76,10 +76,6 @@ func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
 		p.pass()
 		return err
 	}
-	if old.seg == nil {
-		p.pass() // it was detached, and so synced
-		return nil
-	}
 	p.shared.submit(func() { p.sealMapped(old) })
 	return nil
 }
@@ -122,20 +118,29 @@ func (p *Partition) sealMapped(old writer) {
 	defer p.pass()
 	done := p.anySyncSlot()
 	defer done()
-	err := old.seg.Unmap()
-	if err == nil {
-		err = cut(old, old.seg.Readable())
+	var err error
+	if old.seg != nil { // else it was detached
+		err = p.sealWindow(old)
 	}
-	if err == nil {
-		p.sealIndex(old.seg)
-	}
-	old.seg.Release()
 	if err == nil {
 		err = p.syncAll()
 	}
 	if err != nil {
 		p.poison(err)
 	}
+}
+
+// sealWindow closes the window and cuts the file.
+func (p *Partition) sealWindow(old writer) error {
+	defer old.seg.Release()
+	if err := old.seg.Unmap(); err != nil {
+		return err
+	}
+	if err := cut(old, old.seg.Readable()); err != nil {
+		return err
+	}
+	p.sealIndex(old.seg)
+	return nil
 }
 
 // touchBytes is how many bytes of pages are made ready for writing at a time.

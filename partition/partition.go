@@ -200,6 +200,13 @@ func (p *Partition) Writable() bool {
 	return p.usableLocked() == nil
 }
 
+// failure returns why nothing is appended any more, nil if it is.
+func (p *Partition) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
 // usableLocked returns why nothing can be appended, or nil.
 func (p *Partition) usableLocked() error {
 	if p.closing {

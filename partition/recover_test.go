@@ -424,3 +424,34 @@ func TestErrorsWhileOpening(t *testing.T) {
 func changedSince(t *testing.T, m *fs.Mem, before map[string]string) bool {
 	return !maps.Equal(before, contents(t, m))
 }
+
+// What recovery found unsynced in a segment that has no room for the next
+// record is synced when that is appended to another.
+func TestRollFromWhatRecoveryFound(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		m := fs.NewMem()
+		small := func(o *Options) { o.SegmentBytes = 4 << 10 }
+		p := open(t, m, v, small)
+		for i := range 3 {
+			_, err := p.Append(bg, numbered(i, 900))
+			require.NoError(t, err)
+		}
+		killed := m.Kill()
+		require.NoError(t, p.Close())
+		p = open(t, killed, v, small)
+		for i := 3; i < 9; i++ {
+			_, err := p.Append(bg, numbered(i, 900))
+			require.NoError(t, err)
+		}
+		p.takeFile(bg) //nolint:errcheck // bg does not end
+		p.pass()
+		durable := p.Durable()
+		require.GreaterOrEqual(t, durable, int64(3))
+		crashed := killed.Crash(func() bool { return false })
+		require.NoError(t, p.Close())
+		p = open(t, crashed, v)
+		require.Empty(t, p.Recovery().Lost)
+		require.GreaterOrEqual(t, int64(len(readEntries(t, "", p))), durable)
+		require.NoError(t, p.Close())
+	})
+}

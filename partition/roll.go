@@ -93,10 +93,14 @@ func (p *Partition) setWriter(w writer) {
 // the one before: old data, new header and directory are synced before
 // anything in the new segment is acknowledged.
 func (p *Partition) create(seg *segment.Segment) error {
-	if p.w.seg == nil {
-		// The last segment was detached, and so synced.
-	} else if err := p.sealWriter(); err != nil {
-		return err
+	if p.w.seg != nil {
+		if err := p.sealWriter(); err != nil {
+			return err
+		}
+	}
+	// One that is not attached may be unsynced as recovery found it.
+	if p.syncAll() != nil {
+		return p.failure() // nothing was written for those who wait
 	}
 	w, err := p.makeSegment(seg, true)
 	if err != nil {
@@ -178,18 +182,15 @@ func (p *Partition) remove(seg *segment.Segment) error {
 	return err
 }
 
-// sealWriter ends the writing of the attached segment: everything in it is
-// made durable, and it is cut to its end.
+// sealWriter ends the writing of the attached segment: it is cut to its end,
+// and that made durable.
 func (p *Partition) sealWriter() error {
 	w := p.w
 	if err := cut(w, w.pos); err != nil {
 		p.poison(err)
 		return err
 	}
-	p.mu.Lock()
-	p.syncedLocked(p.visible.Load())
-	p.w = writer{}
-	p.mu.Unlock()
+	p.setWriter(writer{})
 	p.sealIndex(w.seg)
 	w.seg.Release()
 	return nil
