@@ -79,11 +79,20 @@ func known(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &m), errors.As(err, &s):
-		return fmt.Errorf("%w: %w", ErrNewerFormat, err)
+		return &markedError{err, ErrNewerFormat}
 	case errors.Is(err, meta.ErrCorrupt):
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	case fs.IsNoSpace(err) && !errors.Is(err, ErrDiskFull):
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+		return &markedError{err, ErrCorrupt}
+	case fs.IsNoSpace(err):
+		return &markedError{err, ErrDiskFull}
 	}
 	return err
 }
+
+// A markedError is an error that says it all, for which errors.Is(err, mark)
+// is to be true.
+type markedError struct {
+	error
+	mark error
+}
+
+func (e *markedError) Unwrap() []error { return []error{e.error, e.mark} }

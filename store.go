@@ -111,6 +111,7 @@ func open(path string, o Options) (s *Store, err error) {
 		return nil, errors.Join(err, s.dir.Close())
 	}
 	if err = s.load(); err != nil {
+		err = errors.Join(err, s.closeTopics())
 		s.shared.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
 	}
@@ -149,10 +150,17 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if left, err := s.dir.List(topicsDir); err == nil && len(left) > 0 {
+	left, err := s.dir.List(topicsDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if len(left) > 0 {
 		return false, fmt.Errorf("%w: %s is missing, but there are topics", ErrCorrupt, storeFile)
 	}
 	if err = s.dir.Mkdir(topicsDir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	if err = s.dir.Sync("."); err != nil {
 		return false, err
 	}
 	f.data = storeMeta{Format: meta.Format, Store: meta.NewID(), Boot: s.cfg.fs.BootID()}
@@ -260,6 +268,11 @@ func (s *Store) warn(what string, err error) {
 // loadTopics opens every topic. One that cannot be opened keeps its error and
 // does not keep the store shut.
 func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
+	// If a process ended before it synced the names, only the page cache is
+	// sure to have them. From here on they are relied on.
+	if err := s.dir.Sync(topicsDir); err != nil {
+		return err
+	}
 	names, err := s.dir.List(topicsDir)
 	if err != nil {
 		return err
@@ -267,14 +280,14 @@ func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
 	for _, e := range names {
 		if strings.HasPrefix(e.Name, newPrefix) || strings.HasPrefix(e.Name, deletedPrefix) {
 			if err = fs.RemoveAll(s.dir, topicsDir+"/"+e.Name); err != nil {
-				return err
+				s.warn("what is left of a topic could not be removed", err) // it costs space only
 			}
 			continue
 		}
-		if checkName(e.Name) != nil || e.Kind != fs.KindDir {
+		if checkName(e.Name) != nil || e.Kind == fs.KindFile {
 			continue // not ours
 		}
-		t, err := s.loadTopic(e.Name, vouchers)
+		t, err := s.loadTopic(e, vouchers)
 		if err != nil {
 			err = fmt.Errorf("open topic %s: %w", e.Name, known(err))
 			s.warn("a topic could not be opened", err)
@@ -418,7 +431,10 @@ func (s *Store) deleteLocked(t *Topic, name string) error {
 		return err
 	}
 	delete(s.broken, name)
-	return fs.RemoveAll(s.dir, gone)
+	if err := fs.RemoveAll(s.dir, gone); err != nil {
+		s.warn("what is left of a topic could not be removed", err) // the next Open tries again
+	}
+	return nil
 }
 
 // Close makes everything durable, whatever the level, writes where each

@@ -22,6 +22,7 @@ type Topic struct {
 	id    topicID                    // immutable
 	parts []*partition.Partition     // immutable
 	state atomic.Pointer[topicState] // replaced under store.mu
+	mixed bool                       // guarded by store.mu; a change of settings failed: some partitions may have it
 	loads sync.Pool                  // of *[]partitioner.Load
 	batch sync.Pool                  // of *batch
 }
@@ -76,6 +77,9 @@ func (t *Topic) SetConfig(ctx context.Context, config TopicConfig) error {
 	if err := t.store.check(ctx, "configure topic", t.name); err != nil {
 		return err
 	}
+	if t.store.topics[t.name] != t { // it was deleted, and another one may have its name
+		return fmt.Errorf("configure topic %s: topic is %w", t.name, ErrClosed)
+	}
 	return t.setConfig(ctx, config)
 }
 
@@ -89,7 +93,7 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 	if err != nil {
 		return fmt.Errorf("configure topic %s: %w", t.name, err)
 	}
-	if settingsOf(next) != settingsOf(old.config) {
+	if t.mixed || settingsOf(next) != settingsOf(old.config) {
 		if err = t.change(ctx, old, next); err != nil {
 			return fmt.Errorf("configure topic %s: %w", t.name, known(err))
 		}
@@ -115,31 +119,46 @@ func (t *Topic) matches(old *topicState, config TopicConfig) error {
 
 // change writes new settings and brings them into force. A level that
 // promises more is in force before it is written, one that promises less is
-// written first: at no time does topic.json promise what is not kept.
+// written and told by Config first: at no time does either promise what is not
+// kept.
 func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) error {
 	if _, err := t.store.begin(); err != nil {
 		return err
 	}
-	m := topicMeta{
-		Format: meta.Format, Name: t.name, Topic: t.id, Config: settingsOf(next),
-		Generations: []generation{{len(t.parts), old.placement}},
-	}
-	write := func() error {
-		return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, &m)
-	}
+	write := func() error { return t.write(next, old.placement) }
 	configure := func() error { return t.configure(ctx, next) }
-	if next.Durability < old.config.Durability { // Sync is the least
-		return inTurn(configure, write)
+	tell := func() error {
+		t.state.Store(newTopicState(next, old.placement))
+		return nil
 	}
-	return inTurn(write, configure)
+	steps := []func() error{write, tell, configure}
+	if next.Durability < old.config.Durability { // Sync is the least
+		steps = []func() error{configure, write, tell}
+	}
+	if t.mixed { // what topic.json says is open: it may promise more than Config
+		steps = append([]func() error{func() error { return t.write(old.config, old.placement) }}, steps...)
+	}
+	err := inTurn(steps)
+	t.mixed = err != nil
+	return err
 }
 
-// inTurn calls both functions, the second only if the first succeeds.
-func inTurn(first, second func() error) error {
-	if err := first(); err != nil {
-		return err
+// write replaces topic.json.
+func (t *Topic) write(config TopicConfig, placement string) error {
+	return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, &topicMeta{
+		Format: meta.Format, Name: t.name, Topic: t.id, Config: settingsOf(config),
+		Generations: []generation{{len(t.parts), placement}},
+	})
+}
+
+// inTurn takes steps until one fails.
+func inTurn(steps []func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	return second()
+	return nil
 }
 
 func (t *Topic) configure(ctx context.Context, next TopicConfig) error {

@@ -3,6 +3,7 @@ package braidlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,22 +160,33 @@ func (s *Store) writeTopic(name string, m *topicMeta) error {
 	if err == nil {
 		err = s.dir.Rename(made, topicsDir+"/"+name)
 	}
-	if err == nil {
-		err = s.dir.Sync(topicsDir)
-	}
 	if err != nil {
 		return errors.Join(err, fs.RemoveAll(s.dir, made))
 	}
-	return nil
+	if err = s.dir.Sync(topicsDir); err != nil {
+		s.broken[name] = fmt.Errorf("topic %s: half made; open the store again", name)
+	}
+	return err
 }
 
 // loadTopic opens a topic that exists.
-func (s *Store) loadTopic(name string, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
+func (s *Store) loadTopic(e fs.Entry, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
+	if e.Kind != fs.KindDir {
+		return nil, fs.ErrNotRegular
+	}
+	dir := s.dir.Sub(topicsDir + "/" + e.Name)
 	var m topicMeta
-	if err := meta.Read(s.dir.Sub(topicsDir+"/"+name), topicFile, &m); err != nil {
+	err := meta.Read(dir, topicFile, &m)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %s is missing", ErrCorrupt, topicFile)
+	}
+	if err == nil {
+		err = dir.Sync(".") // the file too may be in the page cache only
+	}
+	if err != nil {
 		return nil, err
 	}
-	if m.Name != name || len(m.Generations) != 1 {
+	if m.Name != e.Name || len(m.Generations) != 1 {
 		return nil, fmt.Errorf("%s: %w: it is of topic %q and has %d generations", topicFile, ErrCorrupt, m.Name, len(m.Generations))
 	}
 	config, err := m.Config.config()
@@ -203,7 +215,11 @@ func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*
 			return err
 		})
 	}
-	return t, g.Wait()
+	if err := g.Wait(); err != nil {
+		t.parts = slices.DeleteFunc(t.parts, func(p *partition.Partition) bool { return p == nil })
+		return nil, errors.Join(err, t.close())
+	}
+	return t, nil
 }
 
 func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch]*partition.Checkpoint) (*partition.Partition, error) {
