@@ -68,13 +68,17 @@ func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
 		p.pass()
 		return nil
 	}
-	old := p.w
+	old, synced := p.w, p.durable.Load() >= p.visible.Load()
 	if err := p.rollTo(seg); err != nil {
 		p.mu.Lock()
 		p.tail.full = false
 		p.mu.Unlock()
 		p.pass()
 		return err
+	}
+	if old.seg == nil && synced && !p.dirtyDir {
+		p.pass() // it is the first
+		return nil
 	}
 	p.shared.submit(func() { p.sealMapped(old) })
 	return nil

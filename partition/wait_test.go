@@ -187,8 +187,7 @@ func TestASyncErrorPoisons(t *testing.T) {
 		p := open(t, m, v)
 		appendN(t, p, 0, 5)
 		require.NoError(t, p.Sync(bg))
-		p.takeFile(bg) //nolint:errcheck // bg does not end
-		p.pass()
+		quiet(p)
 		m.OnOp(func(op fs.Op) error {
 			if op.Kind == fs.OpSync {
 				return fs.EIO
@@ -401,46 +400,49 @@ func TestConfigureWhileAppending(t *testing.T) {
 	for _, v := range []variant{{Sync, true}, {OS, false}, {Interval, true}} {
 		m := fs.NewMem()
 		p := open(t, m, v)
-		var stop atomic.Bool
 		var wg sync.WaitGroup
 		var acked atomic.Int64
-		for range 4 {
+		told := func(_ int64, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			acked.Add(1)
+		}
+		turns := make(chan int) // each for an append
+		for n := range 5 {
 			wg.Go(func() {
-				for i := 0; !stop.Load(); i++ {
-					if _, err := p.Append(bg, value(i)); err != nil {
-						t.Error(err)
-						return
+				for i := range turns {
+					if n == 0 {
+						if err := p.AppendAsync(bg, value(i), told); err != nil {
+							t.Error(err)
+						}
+						continue
 					}
-					acked.Add(1)
+					told(p.Append(bg, value(i)))
 				}
 			})
 		}
-		wg.Go(func() {
-			for i := 0; !stop.Load(); i++ {
-				if err := p.AppendAsync(bg, value(i), func(_ int64, err error) {
-					if err != nil {
-						t.Error(err)
-					}
-					acked.Add(1)
-				}); err != nil {
-					t.Error(err)
+		ctx, cancel := context.WithCancel(bg)
+		var read sync.WaitGroup
+		read.Go(func() {
+			next := int64(0)
+			for rec, err := range p.Tail(ctx, First()) {
+				if errors.Is(err, context.Canceled) {
 					return
 				}
-			}
-		})
-		wg.Go(func() {
-			next := int64(0)
-			for !stop.Load() {
-				for rec, err := range p.Records(bg, Offset(next)) {
-					if err != nil || rec.Offset != next {
-						t.Errorf("offset %d, want %d: %v", rec.Offset, next, err)
-						return
-					}
-					next++
+				if err != nil || rec.Offset != next {
+					t.Errorf("offset %d, want %d: %v", rec.Offset, next, err)
+					return
 				}
+				next++
 			}
 		})
 		for i := range 60 {
+			wg.Go(func() {
+				for range 50 {
+					turns <- i
+				}
+			})
 			c := p.Config()
 			c.Durability = []Durability{Sync, OS, Interval}[i%3]
 			c.SegmentBytes = []int64{8 << 10, 16 << 10, 64 << 10, 4 << 10}[i%4]
@@ -452,14 +454,17 @@ func TestConfigureWhileAppending(t *testing.T) {
 			if i%5 == 0 {
 				rests(p, time.Hour)
 			}
-			seen := acked.Load()
-			until(t, func() bool { return acked.Load() > seen })
+			until(t, func() bool { return acked.Load() > int64(i)*40 })
 		}
-		stop.Store(true)
+		until(t, func() bool { return acked.Load() == 60*50 })
+		close(turns)
 		wg.Wait()
+		require.NoError(t, p.Sync(bg))
 		end := p.End()
+		require.Equal(t, int64(60*50), end)
+		cancel()
+		read.Wait()
 		require.NoError(t, p.Close())
-		require.Equal(t, acked.Load(), end)
 		p = open(t, m.Crash(func() bool { return false }), v)
 		require.Nil(t, p.Recovery().Cut)
 		require.Empty(t, p.Recovery().Lost)

@@ -227,9 +227,14 @@ func pauses(d time.Duration) step {
 func rests(p *Partition, d time.Duration) {
 	for range 2 { // what was due is done first, then what comes of it
 		p.lookAfter(p.shared.clock.Now() + int64(d))
-		p.takeFile(bg) //nolint:errcheck // bg does not end
-		p.pass()
+		quiet(p)
 	}
+}
+
+// quiet waits until nobody changes the partition's files.
+func quiet(p *Partition) {
+	p.takeFile(bg) //nolint:errcheck // bg does not end
+	p.pass()
 }
 
 func reopens(clean bool) step {
