@@ -149,8 +149,8 @@ func TestNothingIsLostToKill(t *testing.T) {
 			p := &killer{t: t, plan: k, rng: rand.New(rand.NewPCG(seed, 0))}
 			p.begin()
 			cycles := killCycles
-			if testing.Short() {
-				cycles /= 10
+			if racing {
+				cycles /= 4
 			}
 			for p.plan.cycle = range cycles {
 				p.run()
