@@ -38,7 +38,7 @@ func TestCloseSyncsWhatRecoveryFound(t *testing.T) {
 // A disk is a partition's directory, written byte by byte. Record number i
 // has offset i.
 type disk struct {
-	t     *testing.T
+	t     testing.TB
 	m     *fs.Mem
 	dir   fs.Dir
 	files *segment.Files
@@ -46,9 +46,10 @@ type disk struct {
 	pos   int64 // behind the last frame of seg
 	frame int64 // position of the last frame
 	next  int64 // offset
+	made  byte  // segments
 }
 
-func newDisk(t *testing.T) *disk {
+func newDisk(t testing.TB) *disk {
 	m := fs.NewMem()
 	dir, err := m.OpenDir("/p", true)
 	require.NoError(t, err)
@@ -74,7 +75,8 @@ func foreign() line {
 }
 
 func (d *disk) begin(h segment.Header) {
-	h.ID, h.PrevEnd = meta.NewID(), d.next
+	d.made++
+	h.ID, h.PrevEnd = [16]byte{d.made}, d.next
 	if d.seg != nil {
 		h.PrevID = d.seg.ID
 		d.seg.CloseFile()

@@ -58,19 +58,19 @@ func TestCutAtEveryByte(t *testing.T) {
 	require.Equal(t, n, whole)
 }
 
-// TestFlipEveryBit flips bits of each byte of each file. No wrong byte is ever
+// TestFlipBits flips bits all over each file. No wrong byte is ever
 // returned: an intact batch reads at its offset, a lost one is named exactly
 // or, beyond the durable mark, cut.
-func TestFlipEveryBit(t *testing.T) {
+func TestFlipBits(t *testing.T) {
 	m, n, frames := sweepDisk(t)
 	for _, e := range list(t, m, "/s/0") {
 		used := used(t, m, "/s/0/"+e.Name)
 		for at := range used {
-			flip(t, m, e.Name, at, 1<<(at%8), frames, n)
 			if at%1024 < 96 { // the headers, and some of the rest
-				for b := 1; b < 4; b++ {
-					flip(t, m, e.Name, at, 1<<((at+b)%8), frames, n)
-				}
+				flip(t, m, e.Name, at, 1<<(at%8), frames, n)
+				flip(t, m, e.Name, at, 1<<((at+5)%8), frames, n)
+			} else if at%3 == 0 {
+				flip(t, m, e.Name, at, 1<<(at/3%8), frames, n)
 			}
 		}
 	}
@@ -254,8 +254,8 @@ func TestIndexIsOnlyACache(t *testing.T) {
 		t.Parallel()
 		m := fs.NewMem()
 		p := open(t, m, v)
-		appendN(t, p, 0, 600)
-		times := make([]time.Time, 0, 600)
+		appendN(t, p, 0, 300)
+		times := make([]time.Time, 0, 300)
 		for rec, err := range p.Records(bg, First()) {
 			require.NoError(t, err)
 			times = append(times, rec.Timestamp)
@@ -274,7 +274,7 @@ func TestIndexIsOnlyACache(t *testing.T) {
 				p := open(t, c, v, func(o *Options) { o.IndexCache = mode })
 				require.Nil(t, p.Recovery().Cut, what)
 				require.Empty(t, p.Recovery().Lost, what)
-				for i := 0; i < 600; i += 7 {
+				for i := 0; i < 300; i += 7 {
 					rec, err := p.Record(bg, int64(i))
 					require.NoError(t, err, what)
 					require.Equal(t, string(value(i).Value), string(rec.Value), what)
@@ -283,11 +283,11 @@ func TestIndexIsOnlyACache(t *testing.T) {
 					require.True(t, n <= int64(i) && times[n].Equal(times[i]), what)
 					require.True(t, n == 0 || times[n-1].Before(times[i]), what)
 				}
-				appendN(t, p, 600, 200)
-				readAll(t, p, 800)
+				appendN(t, p, 300, 100)
+				readAll(t, p, 400)
 				require.NoError(t, p.Close(), what)
 				p = open(t, c, v, func(o *Options) { o.IndexCache = mode })
-				readAll(t, p, 800)
+				readAll(t, p, 400)
 				require.NoError(t, p.Close(), what)
 			}
 		}
