@@ -36,7 +36,7 @@ type osLock struct{ file, dir *os.File }
 
 // Close lets the lock go.
 func (l *osLock) Close() error {
-	return errors.Join(unlock(l.file), l.file.Close(), l.dir.Close())
+	return errors.Join(unlock(l.file), unlockDir(l.dir), l.file.Close(), l.dir.Close())
 }
 
 // lock takes the directory first, so that who loses has made no file.

@@ -14,4 +14,6 @@ func tryLock(*os.File) error {
 
 func tryLockDir(*os.File) error { return nil }
 
+func unlockDir(*os.File) error { return nil }
+
 func unlock(*os.File) error { return nil }

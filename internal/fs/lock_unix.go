@@ -28,5 +28,13 @@ func tryLockDir(f *os.File) error {
 	return nil // locked, or of a file system that cannot
 }
 
-// unlock has nothing to do: closing the file lets go.
-func unlock(*os.File) error { return nil }
+func unlockDir(f *os.File) error {
+	_ = unlock(f) // of a file system that cannot lock it there is nothing to let go
+	return nil
+}
+
+// unlock lets go at once. Closing alone does not while a process that is just
+// being started still has a copy of the descriptor.
+func unlock(f *os.File) error {
+	return retry(unix.EINTR, func() error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) })
+}

@@ -26,6 +26,8 @@ func tryLock(f *os.File) error {
 // good as the file, and whoever removes the file has removed the lock.
 func tryLockDir(*os.File) error { return nil }
 
+func unlockDir(*os.File) error { return nil }
+
 // unlock is wanted because Windows may take its time after a mere close.
 func unlock(f *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, lockRange())

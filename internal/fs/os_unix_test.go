@@ -182,3 +182,21 @@ func TestOSErrorsKeepTheirCause(t *testing.T) {
 	require.ErrorIs(t, err, unix.ENOENT)
 	require.EqualError(t, err, "open "+filepath.Join(dir, "missing")+": no such file or directory")
 }
+
+// A process that is being started has copies of all descriptors for a moment.
+func TestLockIsLetGoThoughItsDescriptorsAreCopied(t *testing.T) {
+	dir, err := OS{}.OpenDir(t.TempDir(), false)
+	require.NoError(t, err)
+	defer dir.Close()
+	first, err := dir.Lock("LOCK", "me")
+	require.NoError(t, err)
+	for _, f := range []*os.File{first.(*osLock).file, first.(*osLock).dir} {
+		fd, err := unix.Dup(int(f.Fd()))
+		require.NoError(t, err)
+		defer unix.Close(fd)
+	}
+	require.NoError(t, first.Close())
+	second, err := dir.Lock("LOCK", "me")
+	require.NoError(t, err)
+	require.NoError(t, second.Close())
+}
