@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/partitioner"
 	"github.com/braidlog/braidlog/record"
 )
 
@@ -91,6 +92,9 @@ func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
 	if err := checkContext(ctx); err != nil {
 		return t.appendError(err)
 	}
+	if len(recs) == 0 {
+		return t.appendNothing()
+	}
 	b := t.takeBatch(len(recs))
 	defer t.batch.Put(b)
 	st := t.state.Load()
@@ -111,6 +115,14 @@ func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
 	return t.appendSorted(ctx, st, b, recs)
 }
 
+// appendNothing returns why an append fails even if it has no records.
+func (t *Topic) appendNothing() error {
+	if t.closed() {
+		return t.appendError(ErrClosed)
+	}
+	return nil
+}
+
 // appendSorted appends each partition's share.
 func (t *Topic) appendSorted(ctx context.Context, st *topicState, b *batch, recs []Record) error {
 	from := int32(0)
@@ -122,11 +134,33 @@ func (t *Topic) appendSorted(ctx context.Context, st *topicState, b *batch, recs
 		run := record.Run{Records: recs, Picks: b.picks[from : from+count]}
 		from += count
 		b.pending.Add(ctx, p, run)
-		if st.batcher != nil {
-			st.batcher.BatchEnd(n, int(count), userBytes(run))
+	}
+	if err := b.pending.Wait(ctx, len(recs)); err != nil {
+		return err
+	}
+	if st.batcher != nil {
+		t.tellBatchEnds(st.batcher, b, recs)
+	}
+	return nil
+}
+
+// tellBatchEnds tells the partitioner what each partition got. The records are
+// appended: a panic cannot change that.
+func (t *Topic) tellBatchEnds(p partitioner.Batcher, b *batch, recs []Record) {
+	var err error
+	defer func() {
+		if err != nil {
+			t.store.warn("the partitioner failed at the end of a batch", err)
+		}
+	}()
+	defer caught(&err)
+	from := int32(0)
+	for n, count := range b.counts {
+		if count > 0 {
+			p.BatchEnd(n, int(count), userBytes(record.Run{Records: recs, Picks: b.picks[from : from+count]}))
+			from += count
 		}
 	}
-	return b.pending.Wait(ctx, len(recs))
 }
 
 func userBytes(run record.Run) (n int) {

@@ -64,9 +64,6 @@ func (c *Cursor) Next(ctx context.Context) (*Record, error) {
 		if rec, err = c.TryNext(); err != ErrEnd {
 			return rec, err
 		}
-		if c.t.closed() {
-			return nil, fmt.Errorf("read %s: %w", c.t.name, ErrClosed)
-		}
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
@@ -89,7 +86,11 @@ func (c *Cursor) TryNext() (*Record, error) {
 		c.at, c.run = (c.at+1)%len(c.readers), 0
 	}
 	// The partition whose run was over may have more.
-	return c.readers[c.at].TryNext()
+	rec, err := c.readers[c.at].TryNext()
+	if err == ErrEnd && c.t.closed() {
+		err = fmt.Errorf("read %s: %w", c.t.name, ErrClosed)
+	}
+	return rec, err
 }
 
 // Close gives back what the cursor holds.

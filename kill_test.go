@@ -72,7 +72,7 @@ func (k *killPlan) open() (*Store, *Topic, error) {
 func killKey(writer, seq int) []byte { return fmt.Appendf(nil, "key-%d-%d", writer, seq%killKeys) }
 
 func killValue(cycle, writer, seq int) []byte {
-	size := rand.New(rand.NewPCG(uint64(cycle), uint64(writer<<32+seq))).IntN(400)
+	size := rand.New(rand.NewPCG(uint64(cycle), uint64(writer)<<32+uint64(seq))).IntN(400)
 	return fmt.Appendf(nil, "%d %d %d %s", cycle, writer, seq, bytes.Repeat([]byte{byte('a' + seq%26)}, size))
 }
 
