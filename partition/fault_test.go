@@ -95,7 +95,7 @@ func TestFailEveryOperation(t *testing.T) {
 		t.Parallel()
 		for kind, fault := range faults {
 			t.Run(fault.name, func(t *testing.T) {
-				for n := int64(1); ; n++ {
+				for n := int64(1); ; n += fault.times { // as many as fail
 					rng := rand.New(rand.NewPCG(uint64(kind), uint64(n)))
 					if !failOne(t, v, n, fault.times, fault.err, rng) {
 						break
