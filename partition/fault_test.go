@@ -123,6 +123,7 @@ func failOne(t *testing.T, v variant, n, times int64, err error, rng *rand.Rand)
 		return nil
 	})
 	faultScript(w)
+	quiet(w.p)
 	came := w.m.Ops() >= first
 	at := fmt.Sprintf("operation %d, %s, fails", n, failed.Load())
 	goesOn(t, w, at)
