@@ -116,8 +116,17 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 				return &r.rec, nil
 			}
 		}
-		if r.next < bound && !r.p.ended.Load() && r.scan.Decode(&r.dec) {
-			continue
+		if r.next < bound && !r.p.ended.Load() {
+			if r.scan.DecodeSingle(&r.rec) {
+				if r.rec.Offset < r.next {
+					continue
+				}
+				r.next = r.rec.Offset + 1
+				return &r.rec, nil
+			}
+			if r.scan.Decode(&r.dec) {
+				continue
+			}
 		}
 		if err := r.advance(bound); err != nil {
 			return nil, err

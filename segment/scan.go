@@ -110,6 +110,22 @@ func (c *Scanner) Decode(d *record.Decoder) bool {
 	return true
 }
 
+// DecodeSingle is Decode for a batch of a single usual record, which it puts
+// into r. False means that Decode or Next has to be asked.
+func (c *Scanner) DecodeSingle(r *record.Record) bool {
+	from := uint64(c.position - c.at)
+	if from >= uint64(len(c.buf)) {
+		return false
+	}
+	n := r.DecodeSingle(c.buf[from:], c.seg.salt, c.position, c.offset)
+	if n == 0 {
+		return false
+	}
+	c.position += int64(n)
+	c.offset++
+	return true
+}
+
 // parse is the slow half of Next: it decodes the batch at the scanner's
 // position, reading as needed.
 func (c *Scanner) parse(b *record.Batch) error {
