@@ -40,6 +40,7 @@ type Segment struct {
 	readable atomic.Int64
 	end      atomic.Int64
 	window   atomic.Pointer[window] // while it is mapped
+	before   *window                // the last window there was; the writer's
 
 	writing atomic.Bool                 // the index is the writer's to keep
 	mu      sync.Mutex                  // guards loading and building an index
@@ -188,13 +189,18 @@ func (s *Segment) Create(reserve int64) (fs.File, error) {
 	return f, nil
 }
 
-// Map opens the window over the first size bytes of a borrowed file.
+// Map opens the window over the first size bytes of a borrowed file. It waits
+// for readers who are still inside the one before: a file is mapped once.
 func (s *Segment) Map(f fs.File, size int64) error {
+	if s.before != nil {
+		<-s.before.gone
+	}
 	m, err := f.Map(size)
 	if err != nil {
 		return fmt.Errorf("map segment %s: %w", s.Name(), err)
 	}
-	s.window.Store(newWindow(m))
+	s.before = newWindow(m)
+	s.window.Store(s.before)
 	return nil
 }
 

@@ -201,3 +201,30 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 		require.Empty(t, entries, kind)
 	}
 }
+
+// TestMapWaitsForReadersOfTheWindowBefore: a file is mapped once at a time.
+func TestMapWaitsForReadersOfTheWindowBefore(t *testing.T) {
+	d, err := fs.NewMem().OpenDir("d", true)
+	require.NoError(t, err)
+	s := Plan(Place{Dir: d, Files: NewFiles(8, nil)}, sampleHeader)
+	f, err := s.Create(64 << 10)
+	require.NoError(t, err)
+	require.NoError(t, s.Map(f, 64<<10))
+	inside := s.window.Load()
+	require.True(t, inside.borrow())
+	require.NoError(t, s.Unmap())
+	mapped := make(chan error)
+	go func() { mapped <- s.Map(f, 64<<10) }()
+	select {
+	case err := <-mapped:
+		require.Fail(t, "mapped twice", "%v", err)
+	case <-inside.gone:
+		require.Fail(t, "unmapped under a reader")
+	default:
+	}
+	require.NoError(t, inside.release())
+	require.NoError(t, <-mapped)
+	require.NoError(t, s.Unmap())
+	s.Release()
+	s.CloseFile()
+}

@@ -16,11 +16,12 @@ import (
 // it back, so that closing it never takes memory from under a reader.
 type window struct {
 	m    *fs.Mapping
-	refs atomic.Int32 // one for the segment, one for each reader inside
+	refs atomic.Int32  // one for the segment, one for each reader inside
+	gone chan struct{} // closed when it is unmapped
 }
 
 func newWindow(m *fs.Mapping) *window {
-	w := &window{m: m}
+	w := &window{m: m, gone: make(chan struct{})}
 	w.refs.Store(1)
 	return w
 }
@@ -40,10 +41,11 @@ func (w *window) borrow() bool {
 
 // release unmaps the window when the last one leaves.
 func (w *window) release() error {
-	if w.refs.Add(-1) == 0 {
-		return w.m.Unmap()
+	if w.refs.Add(-1) > 0 {
+		return nil
 	}
-	return nil
+	defer close(w.gone)
+	return w.m.Unmap()
 }
 
 // encode writes a frame at its position. A page that cannot be had, because
