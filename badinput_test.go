@@ -699,3 +699,39 @@ func TestFailedOpenGivesEverythingBack(t *testing.T) {
 		}
 	}
 }
+
+// The mark of a partition that could not be opened outlives the session: what
+// is missing at the next open was durable, and so is damage and no torn tail.
+func TestMarkOfABrokenPartitionIsKept(t *testing.T) {
+	m := made(t, Sync)
+	m.OnOp(func(op fs.Op) error {
+		if strings.HasPrefix(op.Name, "/store/topics/orders/partitions/1") {
+			return fs.EIO
+		}
+		return nil
+	})
+	s := openMem(t, m)
+	topic, err := s.Topic("orders")
+	require.NoError(t, err)
+	_, err = topic.AppendTo(bg, 0, rec("k", 1))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	m.OnOp(nil)
+
+	d, err := m.OpenDir("/store/topics/orders/partitions/1", false)
+	require.NoError(t, err)
+	f, err := d.Open("00000000000000000000.log", true)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(1024)) // all its frames, and the marker that bore them witness
+	require.NoError(t, f.Close())
+
+	s = openMem(t, m)
+	topic, err = s.Topic("orders")
+	require.NoError(t, err)
+	report := topic.Recovery()
+	require.True(t, report[0].Vouched)
+	require.Nil(t, report[1].Cut)
+	require.Len(t, report[1].Lost, 1)
+	require.Equal(t, [2]int64{0, 10}, [2]int64{report[1].Lost[0].FromOffset, report[1].Lost[0].ToOffset})
+	require.NoError(t, s.Close())
+}

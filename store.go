@@ -39,7 +39,8 @@ type Store struct {
 	shared *partition.Shared // immutable
 	cfg    Options           // immutable
 
-	file epochFile
+	file     epochFile
+	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
 
 	mu     sync.Mutex        // held while topics are made, changed or deleted, I/O included; never taken by appends or reads
 	topics map[string]*Topic // guarded by mu; by name
@@ -128,6 +129,7 @@ func (s *Store) load() error {
 		return s.settle()
 	}
 	vouchers, err := s.loadCheckpoint()
+	s.vouchers = vouchers
 	if err != nil {
 		return err
 	}
@@ -227,6 +229,23 @@ func (s *Store) unsettled() bool {
 		}
 	}
 	return false
+}
+
+// oldMarks returns what the checkpoint before said of partitions of which
+// this one has nothing to say, since they failed or could not be opened:
+// everything below that end is still known to have been durable. Where they
+// end is not, so the position is left out.
+func (s *Store) oldMarks() (lines []checkpointLine) {
+	for v, c := range s.vouchers {
+		deleted := len(s.broken) == 0
+		for _, t := range s.topics {
+			deleted = deleted && t.id != v.topic
+		}
+		if !deleted {
+			lines = append(lines, checkpointLine{Topic: v.topic, Partition: v.partition, End: c.End})
+		}
+	}
+	return lines
 }
 
 // A vouch is what names a partition in a checkpoint.
@@ -491,8 +510,10 @@ func (s *Store) writeCheckpoint() error {
 		for i, p := range t.parts {
 			if end, ok := p.Checkpoint(); ok {
 				c.Partitions = append(c.Partitions, checkpointLine{t.id, i, end.End, end.Segment, end.Position, end.Time})
+				delete(s.vouchers, vouch{t.id, i})
 			}
 		}
 	}
+	c.Partitions = append(c.Partitions, s.oldMarks()...)
 	return meta.Write(s.dir, checkpointFile, &c)
 }

@@ -15,7 +15,7 @@ import (
 type Reader struct {
 	p      *Partition
 	next   int64 // offset of the next record
-	err    error // what NewReader found; the first call returns it
+	err    error // why start was refused; every call returns it
 	closed bool
 
 	seg   *segment.Segment // that next is in; nil if it has to be looked up
@@ -27,7 +27,7 @@ type Reader struct {
 }
 
 // NewReader returns a reader that begins at start, which is looked up now. An
-// error in start is returned by the first Next or TryNext.
+// error in start is returned by every Next and TryNext.
 func (p *Partition) NewReader(start Start) *Reader {
 	r := &Reader{p: p}
 	if r.err = p.broken; r.err == nil {
@@ -140,12 +140,7 @@ func (r *Reader) advance(bound int64) error {
 	case r.closed:
 		return r.p.errorf("read", ErrClosed)
 	case r.err != nil:
-		err := r.err
-		if errors.Is(err, ErrOffsetOutOfRange) || errors.Is(err, ErrInvalid) {
-			return err // it stays so
-		}
-		r.closed = true
-		return err
+		return r.err // it stays so
 	case r.next >= bound:
 		return ErrEnd
 	case r.p.ended.Load():

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -377,7 +378,7 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 		if err := s.ReadAt(b, pos); err != nil {
 			return false, err
 		}
-		if slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+		if len(bytes.TrimLeft(b, "\x00")) > 0 {
 			return false, nil
 		}
 	}
