@@ -148,7 +148,7 @@ func (p *Partition) Submit(ctx context.Context, run *record.Run, a *Pending) err
 	if err != nil {
 		return err
 	}
-	a.p, a.First, a.Time, a.Count = p, p.tail.next, now, count
+	a.p, a.First, a.Time, a.Count = p, p.tail.next, max(now, p.tail.time), count
 	if p.mapped {
 		if err = p.storeLocked(run, count, size, now); err == nil && a.done != nil {
 			p.callLocked([]call{{a.done, a.First, nil}})
@@ -202,14 +202,14 @@ func (a *Pending) Kick() {
 	}
 }
 
-// readyLocked returns the time of the append when a frame can be encoded at
+// readyLocked returns the time, by the clock, when a frame can be encoded at
 // the tail. It lets the lock go while it waits or does I/O.
 func (p *Partition) readyLocked(ctx context.Context, records, size int) (now int64, err error) {
 	for {
 		if err = p.usableLocked(); err != nil {
 			return 0, err
 		}
-		now = max(p.shared.clock.Now(), p.tail.time)
+		now = p.shared.clock.Now()
 		remove := p.obstacleLocked(records, size, now)
 		if remove == nil {
 			return now, nil
@@ -321,13 +321,14 @@ func (p *Partition) fullLocked(records, size int, now int64) bool {
 func (p *Partition) storeLocked(run *record.Run, count, size int, now int64) error {
 	t := &p.tail
 	durable := p.durable.Load()
-	if err := t.seg.EncodeMapped(run, count, size, p.stampLocked(now, durable)); err != nil {
+	stamp := p.stampLocked(now, durable)
+	if err := t.seg.EncodeMapped(run, count, size, stamp); err != nil {
 		// Its length was not stored: there is no such frame.
 		p.poisonLocked(err)
 		return p.failed
 	}
 	p.witness = durable
-	t.seg.Note(t.next, t.pos, now)
+	t.seg.Note(stamp.Base, stamp.Position, stamp.Time)
 	p.advanceLocked(count, size, now)
 	t.seg.Publish(t.pos, t.next)
 	p.visible.Store(t.next)

@@ -28,7 +28,7 @@ type group struct {
 	pos      int64            // position of buf[0]
 	base     int64            // offset of the first record
 	end      int64            // offset behind the last
-	time     int64            // append time of the last record
+	time     int64            // when its last record was appended, by the clock
 	durable  int64            // greatest durable offset the batches tell of
 	buf      []byte
 	waiters  []*waiter
@@ -70,9 +70,10 @@ func (p *Partition) gatherLocked(run *record.Run, count, size int, now int64) *g
 	at := len(g.buf)
 	g.buf = grow(g.buf, size)
 	durable := p.durable.Load()
-	run.Encode(g.buf[at:], count, p.stampLocked(now, durable))
+	stamp := p.stampLocked(now, durable)
+	run.Encode(g.buf[at:], count, stamp)
 	g.durable = durable
-	p.tail.seg.Note(p.tail.next, p.tail.pos, now)
+	p.tail.seg.Note(stamp.Base, stamp.Position, stamp.Time)
 	p.advanceLocked(count, size, now)
 	g.end, g.time = p.tail.next, now
 	p.pending += int64(size)
@@ -92,13 +93,14 @@ func (p *Partition) openGroupLocked(size int) *group {
 	return g
 }
 
-// stampLocked returns the stamp of a frame at the tail.
+// stampLocked returns the stamp of a frame at the tail. If the last record's
+// time is ahead of the clock, records share it until the clock has caught up.
 func (p *Partition) stampLocked(now, durable int64) record.Stamp {
 	return record.Stamp{
 		Salt:     p.tail.seg.Salt(),
 		Position: p.tail.pos,
 		Base:     p.tail.next,
-		Time:     now,
+		Time:     max(now, p.tail.time),
 		Durable:  durable,
 		Epoch:    p.epoch,
 	}
@@ -111,7 +113,8 @@ func (p *Partition) advanceLocked(records, size int, now int64) {
 	}
 	p.tail.pos += int64(size)
 	p.tail.next += int64(records)
-	p.tail.time = now
+	p.tail.time = max(now, p.tail.time)
+	p.tail.used = now
 }
 
 // grow lengthens b by n bytes of anything, doubling what it has.
@@ -362,7 +365,7 @@ func (p *Partition) abortLocked(cause error) {
 
 // committedLocked returns the tail behind the last group that was written.
 func (p *Partition) committedLocked() tail {
-	t := tail{next: p.visible.Load(), time: p.tail.time}
+	t := tail{next: p.visible.Load(), time: p.tail.time, used: p.tail.used}
 	if list := p.all(); len(list) > 0 {
 		t.seg = list[len(list)-1]
 		t.pos = t.seg.Readable()

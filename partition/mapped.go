@@ -110,7 +110,7 @@ func (p *Partition) rollTo(seg *segment.Segment) error {
 	defer p.mu.Unlock()
 	p.w = w
 	p.witness = max(p.witness, seg.Durable)
-	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time}
+	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time, used: p.tail.used}
 	p.addSegmentLocked(seg)
 	return nil
 }

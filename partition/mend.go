@@ -396,9 +396,7 @@ func (p *Partition) resume(seg *segment.Segment) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.report.Ahead > 0 {
-		first = p.tail.time // age counts from this open
-	}
+	first = min(first, p.shared.clock.Now()) // age counts from now on if that is ahead
 	if p.tail.seg == seg && p.tail.first == 0 {
 		p.tail.first = first
 	}

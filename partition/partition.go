@@ -96,7 +96,8 @@ type tail struct {
 	pos   int64            // position in its file
 	next  int64            // offset
 	time  int64            // append time of the last record
-	first int64            // append time of the segment's first record, 0 if it has none
+	first int64            // when the segment got its first record, by the clock; 0 if it has none
+	used  int64            // when it was last appended to, by the clock
 	full  bool             // a roll is under way: nothing more goes here
 }
 

@@ -210,8 +210,8 @@ func TestSegmentsHoldAtMostMaxOffsets(t *testing.T) {
 	p.mu.Lock()
 	before := p.tail
 	p.tail.next = p.tail.seg.Base + segment.MaxOffsets - 3
-	require.False(t, p.fullLocked(3, 100, p.tail.time))
-	require.True(t, p.fullLocked(4, 100, p.tail.time))
+	require.False(t, p.fullLocked(3, 100, p.tail.used))
+	require.True(t, p.fullLocked(4, 100, p.tail.used))
 	p.tail = before
 	p.mu.Unlock()
 	require.NoError(t, p.Close())
@@ -348,6 +348,36 @@ func TestReadersSeeEveryRecordOnce(t *testing.T) {
 		wg.Wait()
 		cancel()
 		require.Equal(t, int64(3), slow.Load())
+		require.NoError(t, p.Close())
+	})
+}
+
+// A last record ahead of the clock decides the times of the next ones, and
+// nothing else: syncs, rest and age go by the clock.
+func TestRecordsAheadOfTheClock(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		m := fs.NewMem()
+		p := open(t, m, v)
+		p.mu.Lock()
+		p.tail.time = p.shared.clock.Now() + int64(2*time.Hour)
+		ahead := p.tail.time
+		p.mu.Unlock()
+		appendN(t, p, 0, 1)
+		require.NoError(t, p.Close())
+		p = open(t, m, v)
+		require.InDelta(t, 2*time.Hour, p.Recovery().Ahead, float64(time.Minute))
+		appendN(t, p, 1, 1)
+		rec, err := p.Record(bg, 1)
+		require.NoError(t, err)
+		require.Equal(t, ahead, rec.Timestamp.UnixNano())
+		p.mu.Lock()
+		now := p.shared.clock.Now()
+		require.LessOrEqual(t, p.tail.first, now)
+		require.LessOrEqual(t, p.dueLocked(now), now+int64(idleDelay))
+		if v.level == Interval {
+			require.LessOrEqual(t, p.dueLocked(now), now+int64(DefaultSyncTime))
+		}
+		p.mu.Unlock()
 		require.NoError(t, p.Close())
 	})
 }

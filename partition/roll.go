@@ -19,7 +19,7 @@ const (
 // group is written.
 func (p *Partition) planLocked() {
 	seg := segment.Plan(p.place(), p.nextHeaderLocked(p.tail.next))
-	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time}
+	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time, used: p.tail.used}
 }
 
 func (p *Partition) place() segment.Place {

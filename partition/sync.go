@@ -242,7 +242,7 @@ func (p *Partition) writeMarker() error {
 // partition usable says that there is none.
 func (p *Partition) putMarker() error {
 	p.mu.Lock()
-	t, now := &p.tail, max(p.shared.clock.Now(), p.tail.time)
+	t, now := &p.tail, p.shared.clock.Now()
 	if t.full || t.pos+markerBytes > p.config.Load().SegmentBytes {
 		p.mu.Unlock()
 		return nil

@@ -36,7 +36,7 @@ func (p *Partition) dueLocked(now int64) int64 {
 		due = min(due, p.dirtyAt+int64(c.SyncEvery.Time))
 	}
 	if p.w.seg != nil || p.tail.full {
-		due = min(due, p.tail.time+int64(idleDelay))
+		due = min(due, p.tail.used+int64(idleDelay))
 	}
 	if due <= now {
 		due = now + int64(markerDelay) // it is being done
@@ -57,7 +57,7 @@ func (p *Partition) lookAfter(now int64) int64 {
 	if c.Durability == Interval && p.dirtyAt != 0 && now >= p.dirtyAt+int64(c.SyncEvery.Time) {
 		p.syncSoonLocked()
 	}
-	idle := p.w.seg != nil && now >= p.tail.time+int64(idleDelay)
+	idle := p.w.seg != nil && now >= p.tail.used+int64(idleDelay)
 	mark := p.witness < p.durable.Load() && now >= p.syncedAt+int64(markerDelay)
 	idle = idle && p.growing == nil
 	if (idle || mark) && len(p.groups) == 0 && p.tryTakeLocked() {
@@ -118,7 +118,7 @@ func (p *Partition) closable() (used int64, ok bool) {
 		return 0, false
 	}
 	defer p.mu.Unlock()
-	return p.tail.time, p.w.seg != nil && !p.baton && p.growing == nil && len(p.groups) == 0
+	return p.tail.used, p.w.seg != nil && !p.baton && p.growing == nil && len(p.groups) == 0
 }
 
 // tryDetach gives the partition's file back if nobody is using it. It waits
