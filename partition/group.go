@@ -146,6 +146,8 @@ func (s *Shared) putBuffer(b []byte) {
 // finds the baton free leads. When the context ends, the records may or may
 // not be written.
 func (p *Partition) await(ctx context.Context, g *group) error {
+	p.shared.waiting.Add(1)
+	defer p.shared.waiting.Add(-1)
 	p.mu.Lock()
 	switch {
 	case g.finished:
@@ -189,10 +191,14 @@ func (p *Partition) told(o outcome, g *group, w *waiter) error {
 }
 
 // lead writes groups up to and including g, and hands the baton on. The
-// caller holds it. Yielding once lets those who were just released join the
-// group: without it the next group has hardly anybody in it.
+// caller holds it. Yielding once lets those who were just released, here or in
+// another partition, join a group: without it the next one has hardly anybody
+// in it. Alone in the store nobody yields: it would wake a second processor
+// for nothing.
 func (p *Partition) lead(g *group) error {
-	runtime.Gosched()
+	if p.shared.waiting.Load() > 1 {
+		runtime.Gosched()
+	}
 	done := p.syncSlot()
 	for !g.finished { // else it was failed with one before it
 		head := p.takeGroup()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/braidlog/braidlog/internal/clock"
@@ -56,7 +57,8 @@ type Shared struct {
 	begin     func() (uint32, error)
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
-	buffers   sync.Pool     // of *[]byte; see buffer.go
+	buffers   sync.Pool     // of *[]byte
+	waiting   atomic.Int32  // appenders that wait for their group
 
 	mu      sync.Mutex   // no I/O is done, and no other lock taken, under it
 	tasks   []func()     // guarded by mu; what the workers have still to do
