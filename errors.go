@@ -21,7 +21,6 @@ var (
 	ErrLocked             = fs.ErrLocked
 
 	ErrClosed           = partition.ErrClosed
-	ErrReadOnly         = partition.ErrReadOnly
 	ErrOffsetOutOfRange = partition.ErrOffsetOutOfRange
 	ErrTooLarge         = partition.ErrTooLarge
 	ErrCorrupt          = partition.ErrCorrupt

@@ -9,7 +9,6 @@ import (
 // wrap these, for errors.As.
 var (
 	ErrClosed           = errors.New("closed")
-	ErrReadOnly         = errors.New("read-only")
 	ErrOffsetOutOfRange = errors.New("offset out of range")
 	ErrTooLarge         = errors.New("too large")
 	ErrCorrupt          = errors.New("corrupt")
