@@ -29,7 +29,7 @@ import (
 const killEnv = "BRAIDLOG_KILL"
 
 const (
-	killCycles     = 40 // children a variant
+	killCycles     = 60 // children a variant
 	killWriters    = 4  // goroutines of a child
 	killPartitions = 3
 	killKeys       = 5      // keys a writer takes turns with
