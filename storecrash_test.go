@@ -488,18 +488,25 @@ func (k *life) judge(t testing.TB, at string, n int, p part, killed bool) {
 func (i *image) check(t testing.TB, heap bool, rng *rand.Rand) {
 	copied := i.m.Kill()
 	crashAt := 1 + rng.Int64N(60)
-	var again *fs.Mem
+	var mu sync.Mutex
+	var left *fs.Mem // guarded by mu: a worker may be inside the hook at any time
 	killed := rng.IntN(2) == 0
+	chance := rand.New(rand.NewPCG(rng.Uint64(), 0))
 	i.m.OnOp(func(op fs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if op.N == crashAt && killed {
-			again = i.m.Kill()
+			left = i.m.Kill()
 		} else if op.N == crashAt {
-			again = i.m.Crash(func() bool { return rng.IntN(2) == 0 })
+			left = i.m.Crash(func() bool { return chance.IntN(2) == 0 })
 		}
 		return nil
 	})
 	s, f := i.recover(t, i.m, heap, i.killed)
 	i.m.OnOp(nil)
+	mu.Lock()
+	again := left
+	mu.Unlock()
 	if rng.IntN(2) == 0 {
 		i.appendAndCrash(t, s, f, heap)
 	} else {
@@ -599,17 +606,21 @@ func TestStoreSurvivesACrashAtEveryOperation(t *testing.T) {
 				w := newWorld(t, heap, true, uint64(seed))
 				var mu sync.Mutex
 				var all []image
+				over := false // a worker may still be inside the hook then
 				w.play(func(op fs.Op) error {
-					if changes(op) {
-						mu.Lock()
-						defer mu.Unlock()
+					mu.Lock()
+					defer mu.Unlock()
+					if changes(op) && !over {
 						all = append(all, w.capture(fmt.Sprintf("before operation %d, %v", op.N, op))...)
 					}
 					return nil
 				}, h.steps)
 				w.hook = nil
 				w.m.OnOp(nil)
+				mu.Lock()
+				over = true
 				all = append(all, w.capture("at the end")...)
+				mu.Unlock()
 				w.close()
 				for n, i := range all {
 					if !racing || n%10 == seed%10 {
