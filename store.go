@@ -53,7 +53,7 @@ type epochFile struct {
 	mu       sync.Mutex // held while store.json is written
 	data     storeMeta
 	begun    bool // the epoch was raised since Open
-	settled  bool // every partition is past what a power cut can have taken
+	settled  bool // guarded by mu; every partition is past what a power cut can have taken
 	sameBoot bool // immutable: the machine did not restart since it was last raised
 	vouched  bool // immutable: the checkpoint is of this epoch
 }
@@ -190,7 +190,8 @@ func (s *Store) begin() (epoch uint32, err error) {
 
 // boot returns the boot id to be stored. As long as some partition may still
 // give out offsets that a power cut took, it is "": if the process ends now,
-// the next open must not take what it finds for what this boot wrote.
+// the next open must not take what it finds for what this boot wrote. The
+// caller holds s.file.mu.
 func (s *Store) boot() string {
 	if !s.file.settled {
 		return ""
@@ -200,18 +201,19 @@ func (s *Store) boot() string {
 
 // settle is called when all partitions were opened.
 func (s *Store) settle() error {
-	if !s.unsettled() {
-		s.file.settled = true
-	}
-	if !s.file.begun || s.file.data.Boot == s.boot() {
+	f := &s.file
+	f.mu.Lock() // a partition that was opened may be writing its marker
+	defer f.mu.Unlock()
+	f.settled = !s.unsettled()
+	if !f.begun || f.data.Boot == s.boot() {
 		return nil
 	}
-	next := s.file.data
+	next := f.data
 	next.Boot = s.boot()
 	if err := meta.Write(s.dir, storeFile, &next); err != nil {
 		return err
 	}
-	s.file.data = next
+	f.data = next
 	return nil
 }
 

@@ -184,8 +184,8 @@ func (p *Partition) told(o outcome, g *group, w *waiter) error {
 		w.gone = true // nobody tells the leader how it went
 		p.mu.Unlock()
 		o.err = p.lead(g)
-		w.gone = false // nobody knows w any more
 	}
+	w.gone = false // the group is finished with w: the next one must hear of its outcome
 	waiters.Put(w)
 	return o.err
 }

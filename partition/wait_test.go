@@ -472,3 +472,13 @@ func TestConfigureWhileAppending(t *testing.T) {
 		require.NoError(t, p.Close())
 	}
 }
+
+// A waiter whose context ended at the moment it was told goes back to the pool
+// as good as new: marked as gone, its next user would wait for ever.
+func TestAWaiterToldWhileLeavingIsUsedAgain(t *testing.T) {
+	p := open(t, fs.NewMem(), variant{Sync, true})
+	w := &waiter{ch: make(chan outcome, 1), gone: true}
+	require.NoError(t, p.told(outcome{}, &group{finished: true}, w))
+	require.False(t, w.gone)
+	require.NoError(t, p.Close())
+}
