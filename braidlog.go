@@ -48,6 +48,13 @@ type (
 	SyncEvery = partition.SyncEvery
 	// CacheMode says which indexes stay in memory.
 	CacheMode = index.CacheMode
+	// Validate says how much Open reads of what is on disk.
+	Validate = partition.Validate
+	// An Event is something that happened to a partition beside appends and
+	// reads.
+	Event = partition.Event
+	// EventKind says what an Event tells of.
+	EventKind = partition.EventKind
 	// Outcome says what became of one record of a batch.
 	Outcome = partition.Outcome
 )
@@ -65,6 +72,23 @@ const (
 	CacheActiveSegment = index.ActiveSegment
 	CacheAll           = index.All
 	CacheNone          = index.None
+)
+
+// How much Open validates; see package partition.
+const (
+	ValidateTail = partition.ValidateTail
+	ValidateNone = partition.ValidateNone
+	ValidateFull = partition.ValidateFull
+)
+
+// The kinds of events; see package partition.
+const (
+	Rolled    = partition.Rolled
+	Trimmed   = partition.Trimmed
+	Recovered = partition.Recovered
+	Repaired  = partition.Repaired
+	Archived  = partition.Archived
+	Trouble   = partition.Trouble
 )
 
 // A Position is where a record is.

@@ -3,6 +3,7 @@ package braidlog
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -17,6 +18,13 @@ type Options struct {
 	// MaxOpenFiles bounds the segment files that are open at a time, and so
 	// descriptors and mapped memory. Zero: 512; at least 8.
 	MaxOpenFiles int
+	// ReadOnly attaches to a store that another process may have open and be
+	// writing. Not a byte is changed and no lock is taken; appends and changes
+	// fail with ErrReadOnly. Readers follow what the writer does.
+	ReadOnly bool
+	// Validate says how much of what is on disk is checked before Open
+	// returns. Zero: ValidateTail.
+	Validate Validate
 	// Logger is told of recoveries and of trouble in the background. Nil:
 	// silence.
 	Logger *slog.Logger
@@ -64,7 +72,143 @@ type TopicConfig struct {
 	MaxKeyBytes int
 	// IndexCache says which indexes stay in memory. Zero: CacheActiveSegment.
 	IndexCache CacheMode
+
+	// Retention says when old segments go. Zero: never.
+	Retention Retention
+	// HoldBack, if not nil, is asked what retention may not remove yet: the
+	// offset of the first record of a partition that somebody still needs.
+	// Retention.HoldBackBytes and HoldBackAge bound it. It is called by the
+	// store's background worker and by Enforce, under no lock. A topic stores
+	// that it has one, and not which: until one is given after Open,
+	// everything is held back. HoldNothing lifts it.
+	HoldBack func(partition int) int64
+	// Archive says what happens to a segment before retention removes it.
+	// Zero: nothing.
+	Archive Archive
+
+	// Dedup has appends with an id that was appended lately return the first
+	// one's position. Zero: off.
+	Dedup Dedup
+
+	// What a topic's file says of functions that cannot be stored.
+	holdBackStored bool
+	archiverStored bool
 }
+
+// Unlimited lifts a limit of Retention that a topic has stored.
+const Unlimited = math.MaxInt64
+
+// Retention says when the oldest records of a topic go. Whole segments go,
+// oldest first, and never the one that is being appended to; so a partition
+// may keep up to SegmentBytes more than it has to. In a new topic a limit of
+// zero is none; in one that exists it is as stored, and Unlimited is none.
+type Retention struct {
+	// Age is how old the youngest record of a segment is when it goes, by
+	// Timestamp. A segment that is still appended to is ended when it is too
+	// old as a whole. 1 ms or more.
+	Age time.Duration
+	// PartitionBytes is how much one partition keeps at most. At least
+	// SegmentBytes.
+	PartitionBytes int64
+	// TopicBytes is how much all partitions together keep at most: the oldest
+	// segments of any of them go. At least SegmentBytes times Partitions.
+	TopicBytes int64
+	// Full says what happens at TopicBytes. Zero: DeleteOldest.
+	Full FullPolicy
+
+	// HoldBackBytes bounds HoldBack: what is held back goes all the same when
+	// the partition holds more than this. Zero: Unlimited.
+	HoldBackBytes int64
+	// HoldBackAge bounds HoldBack by age. Zero: Unlimited.
+	HoldBackAge time.Duration
+}
+
+// FullPolicy says what happens when a topic holds Retention.TopicBytes. Zero
+// stands for DeleteOldest, and in a topic that exists for the stored one.
+type FullPolicy uint8
+
+// The policies.
+const (
+	// DeleteOldest removes the oldest segments.
+	DeleteOldest FullPolicy = iota + 1
+	// Refuse removes nothing on that account: appends fail with ErrFull until
+	// a trim, a purge or another limit made room.
+	Refuse
+)
+
+func (f FullPolicy) String() string {
+	switch f {
+	case DeleteOldest:
+		return "delete oldest"
+	case Refuse:
+		return "refuse"
+	}
+	return fmt.Sprintf("full(%d)", uint8(f))
+}
+
+// Archive says what happens to a segment before retention removes it. At most
+// one of its fields is set. What Trim, Purge and DeleteTopic remove is not
+// archived.
+type Archive struct {
+	// To is called with each segment, oldest first, by the store's background
+	// worker or Enforce. Its error or panic keeps the segment; it is tried
+	// again, after 1 s and then after twice as long each time, up to 5
+	// minutes. A topic stores that it has one, and not which: until one is
+	// given after Open, nothing is removed.
+	To Archiver
+	// Dir is a directory that segments are moved to, made if it is missing.
+	// Open with ReadOnly reads it as a store of its own.
+	Dir string
+	// Off ends archiving.
+	Off bool
+}
+
+// Dedup configures the recognition of records by their ID. A record without
+// one, all zeros, is never a repeat.
+type Dedup struct {
+	// Mode: zero is DedupOff in a new topic and as stored in others.
+	Mode DedupMode
+	// Entries is how many ids are remembered, at least 1. Zero: 10,000.
+	Entries int
+	// Window is for how long, 1 ms or more. Zero: 1 minute.
+	Window time.Duration
+}
+
+// DedupMode says whether repeats are recognized. Zero stands for DedupOff, and
+// in a topic that exists for the stored mode.
+type DedupMode uint8
+
+// The modes.
+const (
+	// DedupOff appends every record.
+	DedupOff DedupMode = iota + 1
+	// DedupOn recognizes records that have an id.
+	DedupOn
+	// DedupRequired is DedupOn, and refuses records without an id.
+	DedupRequired
+)
+
+func (m DedupMode) String() string {
+	switch m {
+	case DedupOff:
+		return "off"
+	case DedupOn:
+		return "on"
+	case DedupRequired:
+		return "required"
+	}
+	return fmt.Sprintf("dedup(%d)", uint8(m))
+}
+
+// Defaults of Dedup.
+const (
+	DefaultDedupEntries = 10_000
+	DefaultDedupWindow  = time.Minute
+	maxDedupEntries     = 1 << 24
+)
+
+// HoldNothing is a HoldBack that lets everything go.
+func HoldNothing(int) int64 { return math.MaxInt64 }
 
 // withDefaults returns c with every zero replaced, or an error that names the
 // field.
@@ -76,7 +220,80 @@ func (c TopicConfig) withDefaults() (TopicConfig, error) {
 		return c, fmt.Errorf("%w config: Partitions is %d, want 1 to %d", ErrInvalid, c.Partitions, MaxPartitions)
 	}
 	p, err := c.ofPartition().WithDefaults()
-	return c.with(p), err
+	if err != nil {
+		return c, err
+	}
+	c = c.with(p)
+	c.Retention = c.Retention.withDefaults()
+	orStored(&c.Dedup.Mode, DedupOff)
+	orStored(&c.Dedup.Entries, DefaultDedupEntries)
+	orStored(&c.Dedup.Window, DefaultDedupWindow)
+	return c, c.check()
+}
+
+func (r Retention) withDefaults() Retention {
+	orStored(&r.Age, Unlimited)
+	orStored(&r.PartitionBytes, Unlimited)
+	orStored(&r.TopicBytes, Unlimited)
+	orStored(&r.Full, DeleteOldest)
+	orStored(&r.HoldBackBytes, Unlimited)
+	orStored(&r.HoldBackAge, Unlimited)
+	return r
+}
+
+// check returns what is wrong with the settings that are not a partition's.
+func (c TopicConfig) check() error {
+	r, d := c.Retention, c.Dedup
+	for _, f := range []struct {
+		field        string
+		value, least any
+		ok           bool
+	}{
+		{"Retention.Age", r.Age, time.Millisecond, r.Age >= time.Millisecond},
+		{"Retention.HoldBackAge", r.HoldBackAge, time.Millisecond, r.HoldBackAge >= time.Millisecond},
+		{"Retention.HoldBackBytes", r.HoldBackBytes, 1, r.HoldBackBytes >= 1},
+		{"Dedup.Window", d.Window, time.Millisecond, d.Window >= time.Millisecond},
+		{"Dedup.Entries", d.Entries, 1, d.Entries >= 1},
+	} {
+		if !f.ok {
+			return fmt.Errorf("%w config: %s is %v, want %v or more", ErrInvalid, f.field, f.value, f.least)
+		}
+	}
+	if d.Entries > maxDedupEntries {
+		return fmt.Errorf("%w config: Dedup.Entries is %d, want at most %d", ErrInvalid, d.Entries, maxDedupEntries)
+	}
+	if d.Mode > DedupRequired {
+		return fmt.Errorf("%w config: Dedup.Mode is %v, want DedupOff, DedupOn or DedupRequired", ErrInvalid, d.Mode)
+	}
+	if r.Full > Refuse {
+		return fmt.Errorf("%w config: Retention.Full is %v, want DeleteOldest or Refuse", ErrInvalid, r.Full)
+	}
+	if n := boolCount(c.Archive.To != nil, c.Archive.Dir != "", c.Archive.Off); n > 1 {
+		return fmt.Errorf("%w config: Archive has %d of To, Dir and Off, want one", ErrInvalid, n)
+	}
+	return c.checkBytes()
+}
+
+func boolCount(all ...bool) (n int) {
+	for _, b := range all {
+		if b {
+			n++
+		}
+	}
+	return n
+}
+
+// checkBytes refuses limits that whole segments cannot keep to.
+func (c TopicConfig) checkBytes() error {
+	if n := c.Retention.PartitionBytes; n < c.SegmentBytes {
+		return fmt.Errorf("%w config: Retention.PartitionBytes is %d, less than one segment: whole segments go, and never the active one, so a partition would keep up to SegmentBytes, %d, all the same; make SegmentBytes smaller",
+			ErrInvalid, n, c.SegmentBytes)
+	}
+	if n, least := c.Retention.TopicBytes, int64(c.Partitions)*c.SegmentBytes; n < least {
+		return fmt.Errorf("%w config: Retention.TopicBytes is %d, less than one segment for each of %d partitions: whole segments go, and never an active one, so the topic would keep up to %d all the same; make SegmentBytes at most %d",
+			ErrInvalid, n, c.Partitions, least, n/int64(c.Partitions))
+	}
+	return nil
 }
 
 // ofPartition returns the settings that are a partition's.
@@ -118,7 +335,27 @@ func (c TopicConfig) over(stored TopicConfig) TopicConfig {
 	orStored(&c.MaxRecordBytes, stored.MaxRecordBytes)
 	orStored(&c.MaxKeyBytes, stored.MaxKeyBytes)
 	orStored(&c.IndexCache, stored.IndexCache)
+	c.Retention = c.Retention.over(stored.Retention)
+	if c.HoldBack == nil {
+		c.HoldBack, c.holdBackStored = stored.HoldBack, stored.holdBackStored
+	}
+	if c.Archive.To == nil && c.Archive.Dir == "" && !c.Archive.Off {
+		c.Archive, c.archiverStored = stored.Archive, stored.archiverStored
+	}
+	orStored(&c.Dedup.Mode, stored.Dedup.Mode)
+	orStored(&c.Dedup.Entries, stored.Dedup.Entries)
+	orStored(&c.Dedup.Window, stored.Dedup.Window)
 	return c
+}
+
+func (r Retention) over(stored Retention) Retention {
+	orStored(&r.Age, stored.Age)
+	orStored(&r.PartitionBytes, stored.PartitionBytes)
+	orStored(&r.TopicBytes, stored.TopicBytes)
+	orStored(&r.Full, stored.Full)
+	orStored(&r.HoldBackBytes, stored.HoldBackBytes)
+	orStored(&r.HoldBackAge, stored.HoldBackAge)
+	return r
 }
 
 func orStored[T comparable](field *T, stored T) {

@@ -26,6 +26,9 @@ var (
 	ErrCorrupt          = partition.ErrCorrupt
 	ErrDiskFull         = partition.ErrDiskFull
 	ErrInvalid          = partition.ErrInvalid
+	ErrReadOnly         = partition.ErrReadOnly
+	ErrFull             = partition.ErrFull
+	ErrNotDamaged       = partition.ErrNotDamaged
 	ErrFailed           = partition.ErrFailed
 	ErrOutcomeUnknown   = partition.ErrOutcomeUnknown
 	ErrEnd              = partition.ErrEnd

@@ -51,6 +51,19 @@ type settings struct {
 	MaxRecordBytes int    `json:"max_record_bytes"`
 	MaxKeyBytes    int    `json:"max_key_bytes"`
 	IndexCache     string `json:"index_cache"`
+
+	RetentionAge   int64  `json:"retention_age,omitempty"`
+	PartitionBytes int64  `json:"partition_bytes,omitempty"`
+	TopicBytes     int64  `json:"topic_bytes,omitempty"`
+	Full           string `json:"full,omitempty"`
+	HoldBack       bool   `json:"hold_back,omitempty"`
+	HoldBackBytes  int64  `json:"hold_back_bytes,omitempty"`
+	HoldBackAge    int64  `json:"hold_back_age,omitempty"`
+	Archiver       bool   `json:"archiver,omitempty"`
+	ArchiveDir     string `json:"archive_dir,omitempty"`
+	Dedup          string `json:"dedup,omitempty"`
+	DedupEntries   int    `json:"dedup_entries,omitempty"`
+	DedupWindow    int64  `json:"dedup_window,omitempty"`
 }
 
 func settingsOf(c TopicConfig) settings {
@@ -64,6 +77,19 @@ func settingsOf(c TopicConfig) settings {
 		MaxRecordBytes: c.MaxRecordBytes,
 		MaxKeyBytes:    c.MaxKeyBytes,
 		IndexCache:     c.IndexCache.String(),
+
+		RetentionAge:   int64(c.Retention.Age),
+		PartitionBytes: c.Retention.PartitionBytes,
+		TopicBytes:     c.Retention.TopicBytes,
+		Full:           c.Retention.Full.String(),
+		HoldBack:       c.HoldBack != nil || c.holdBackStored,
+		HoldBackBytes:  c.Retention.HoldBackBytes,
+		HoldBackAge:    int64(c.Retention.HoldBackAge),
+		Archiver:       c.Archive.To != nil || c.archiverStored,
+		ArchiveDir:     c.Archive.Dir,
+		Dedup:          c.Dedup.Mode.String(),
+		DedupEntries:   c.Dedup.Entries,
+		DedupWindow:    int64(c.Dedup.Window),
 	}
 }
 
@@ -74,12 +100,25 @@ func (s settings) config() (TopicConfig, error) {
 		SegmentAge:     time.Duration(s.SegmentAge),
 		MaxRecordBytes: s.MaxRecordBytes,
 		MaxKeyBytes:    s.MaxKeyBytes,
+		Retention: Retention{
+			Age:            time.Duration(s.RetentionAge),
+			PartitionBytes: s.PartitionBytes,
+			TopicBytes:     s.TopicBytes,
+			HoldBackBytes:  s.HoldBackBytes,
+			HoldBackAge:    time.Duration(s.HoldBackAge),
+		},
+		Archive:        Archive{Dir: s.ArchiveDir},
+		Dedup:          Dedup{Entries: s.DedupEntries, Window: time.Duration(s.DedupWindow)},
+		holdBackStored: s.HoldBack,
+		archiverStored: s.Archiver,
 	}
-	var ok1, ok2 bool
-	c.Durability, ok1 = named(s.Durability, Sync, Interval, OS)
-	c.IndexCache, ok2 = named(s.IndexCache, CacheActiveSegment, CacheAll, CacheNone)
-	if !ok1 || !ok2 {
-		return c, fmt.Errorf("%w: durability %q, index cache %q", ErrCorrupt, s.Durability, s.IndexCache)
+	var ok [4]bool
+	c.Durability, ok[0] = named(s.Durability, Sync, Interval, OS)
+	c.IndexCache, ok[1] = named(s.IndexCache, CacheActiveSegment, CacheAll, CacheNone)
+	c.Retention.Full, ok[2] = named(s.Full, DeleteOldest, Refuse)
+	c.Dedup.Mode, ok[3] = named(s.Dedup, DedupOff, DedupOn, DedupRequired)
+	if !ok[0] || !ok[1] || !ok[2] && s.Full != "" || !ok[3] && s.Dedup != "" {
+		return c, fmt.Errorf("%w: durability %q, index cache %q, full %q, dedup %q", ErrCorrupt, s.Durability, s.IndexCache, s.Full, s.Dedup)
 	}
 	return c, nil
 }
@@ -232,7 +271,9 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		Checkpoint: vouchers[vouch{t.id, i}],
 		Clean:      s.file.vouched,
 		SameBoot:   s.file.sameBoot,
+		Validate:   s.cfg.Validate,
 		Logger:     s.log,
+		OnEvent:    s.notify,
 	}
 	p, err := partition.OpenIn(parent, strconv.Itoa(i), o)
 	if err != nil {

@@ -14,6 +14,11 @@ var (
 	ErrCorrupt          = errors.New("corrupt")
 	ErrDiskFull         = errors.New("disk full")
 	ErrInvalid          = errors.New("invalid") // an argument or a setting
+	ErrReadOnly         = errors.New("read-only")
+	// ErrFull: the topic holds as many bytes as it may, and nothing may go.
+	ErrFull = errors.New("full")
+	// ErrNotDamaged: there is nothing to repair.
+	ErrNotDamaged = errors.New("not damaged")
 	// ErrFailed: an earlier write or sync failed in a way that leaves it open
 	// what is on disk. Nothing is appended until the partition is opened anew.
 	ErrFailed = errors.New("failed earlier")

@@ -16,8 +16,8 @@ import (
 // mend carries out a judgement. A crash at any step leaves files of which the
 // next recovery says the same.
 func (p *Partition) mend(f *finding, torn *spot) error {
-	p.report.ReadBytes = f.read
-	end := f.end(p.start, torn)
+	f.report.ReadBytes = f.read
+	end := f.end(p.Start(), torn)
 	p.reportLost(f, end)
 	if damaged := f.damagedEnd(torn); damaged {
 		// Not a byte is changed: what stands there is all there is. What is
@@ -25,7 +25,7 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 		p.hide(f, torn)
 		p.settle(f, end, f.durable)
 		p.failed = fmt.Errorf("append %s: the active segment is damaged: %w",
-			subject(p.opts.Topic, p.opts.Number), p.report.Lost[len(p.report.Lost)-1])
+			subject(p.opts.Topic, p.opts.Number), f.report.Lost[len(f.report.Lost)-1])
 		return nil
 	}
 	if torn != nil {
@@ -39,7 +39,7 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 		if err != nil {
 			return fmt.Errorf("make the end durable: %w", err)
 		}
-		durable, p.report.Rewritten = end, n
+		durable, f.report.Rewritten = end, n
 	} else if end > durable {
 		p.redo = func() error {
 			_, err := p.rewrite(f, durable)
@@ -100,7 +100,7 @@ func (p *Partition) reportLost(f *finding, end int64) {
 		if s.up < s.from {
 			e.ToOffset = max(end, s.from)
 		}
-		p.report.Lost = append(p.report.Lost, e)
+		f.report.Lost = append(f.report.Lost, e)
 		p.log("is damaged", e)
 	}
 }
@@ -161,7 +161,7 @@ func (p *Partition) cutTorn(f *finding, torn *spot) error {
 		return err
 	}
 	f.trimTo(torn)
-	p.report.Cut = cut
+	f.report.Cut = cut
 	p.log("had a torn end", fmt.Errorf("cut at offset %d", torn.from))
 	return nil
 }
@@ -313,19 +313,20 @@ func (p *Partition) settle(f *finding, end, durable int64) {
 	p.dirtyDir = len(list) > 0 && p.level() != Sync
 	p.tail = tail{next: end}
 	if n := len(f.list); n > 0 && f.list[n-1].seg != nil {
-		p.settleTail(f.list[n-1])
+		p.settleTail(f)
 	}
 }
 
 // settleTail makes the last segment the one to go on in.
-func (p *Partition) settleTail(c *candidate) {
+func (p *Partition) settleTail(f *finding) {
+	c := f.list[len(f.list)-1]
 	c.seg.Publish(c.endPos, c.end)
 	p.tail.seg, p.tail.pos, p.tail.time = c.seg, c.endPos, c.time
 	if c.scanned {
 		c.seg.Resume(c.idx, c.since)
 	}
 	if ahead := time.Duration(c.time - p.shared.clock.Now()); ahead > aheadLimit {
-		p.report.Ahead = ahead
+		f.report.Ahead = ahead
 		p.log("has a last record ahead of the clock", fmt.Errorf("by %v", ahead))
 	}
 }
@@ -363,7 +364,7 @@ func (p *Partition) skip(f *finding) error {
 		return err
 	}
 	w.seg.Release()
-	p.report.Gap = &GapError{p.opts.Topic, p.opts.Number, p.tail.next, seg.Base}
+	f.report.Gap = &GapError{p.opts.Topic, p.opts.Number, p.tail.next, seg.Base}
 	p.addSegmentLocked(seg)
 	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: seg.Base, time: p.tail.time}
 	p.visible.Store(seg.Base)

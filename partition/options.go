@@ -170,8 +170,48 @@ type Options struct {
 	// levels Interval and OS after an unclean end.
 	SameBoot bool
 
+	// Validate says how much of what is on disk is checked before the
+	// partition is opened. Zero: ValidateTail.
+	Validate Validate
+	// ReadOnly opens a partition that somebody else may be writing, another
+	// process too: not a byte is changed, appends fail with ErrReadOnly, and
+	// readers follow what the writer does.
+	ReadOnly bool
+
 	// Logger is told about recovery and trouble in the background. Nil: silence.
 	Logger *slog.Logger
+	// OnEvent is told of rolls, trims, recoveries and trouble in the
+	// background. It may be called under a lock: it must take note and
+	// return, and must not call the partition. Nil: nobody is told.
+	OnEvent func(Event)
+}
+
+// Validate says how much Open reads of what is on disk.
+type Validate uint8
+
+// How much is validated.
+const (
+	// ValidateTail reads what no checkpoint vouches for: what was written
+	// since the partition was last closed well.
+	ValidateTail Validate = iota
+	// ValidateNone reads as little as finds the end. After the process ended
+	// without Close, on a machine that did not restart, what lies between the
+	// durable mark and the last good index entry is believed.
+	ValidateNone
+	// ValidateFull reads and checks every batch of every segment.
+	ValidateFull
+)
+
+func (v Validate) String() string {
+	switch v {
+	case ValidateTail:
+		return "tail"
+	case ValidateNone:
+		return "none"
+	case ValidateFull:
+		return "full"
+	}
+	return fmt.Sprintf("validate(%d)", uint8(v))
 }
 
 // A Checkpoint says where a partition ended when it was closed.

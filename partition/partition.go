@@ -34,16 +34,21 @@ import (
 type Partition struct {
 	opts   Options // immutable but for Config, which is in config
 	config atomic.Pointer[Config]
-	shared *Shared  // immutable
-	own    bool     // immutable; shared is this partition's to close
-	root   fs.Dir   // immutable; the directory, if this partition opened it
-	parent fs.Dir   // immutable; where the partition's directory is or will be
-	name   string   // immutable; what it is called there
-	dir    fs.Dir   // immutable; the partition's directory
-	start  int64    // immutable; first readable offset
-	gaps   []span   // immutable; offsets a repair gave up, rising
-	report Recovery // immutable after Open
-	broken error    // immutable; why the partition could not be opened
+	shared *Shared // immutable
+	own    bool    // immutable; shared is this partition's to close
+	root   fs.Dir  // immutable; the directory, if this partition opened it
+	parent fs.Dir  // immutable; where the partition's directory is or will be
+	name   string  // immutable; what it is called there
+	dir    fs.Dir  // immutable; the partition's directory
+	broken error   // immutable; why the partition could not be opened
+
+	// upkeep is held, one place, by who trims, repairs or copies the
+	// partition: nobody else removes segments or writes partition.json. It is
+	// taken before the baton and never while holding it.
+	upkeep chan struct{}
+	start  atomic.Int64             // first readable offset; changed with upkeep
+	gaps   atomic.Pointer[[]span]   // offsets a repair gave up, rising; replaced with upkeep
+	report atomic.Pointer[Recovery] // what was found last; never nil
 
 	// mu is the append lock. No file is synced and nothing is waited for
 	// under it; mapped appends lengthen their file under it if they must.
@@ -154,14 +159,22 @@ func OpenIn(parent fs.Dir, name string, opts Options) (*Partition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", subject(opts.Topic, opts.Number), err)
 	}
-	p := &Partition{opts: opts, shared: opts.Shared, parent: parent, name: name, dir: parent.Sub(name)}
-	p.config.Store(&config)
-	p.segments.Store(&[]*segment.Segment{})
+	p := newPartition(opts, config)
+	p.parent, p.name, p.dir = parent, name, parent.Sub(name)
 	p.mapped = p.canMap(config.Durability)
 	if err = p.recover(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", subject(opts.Topic, opts.Number), err)
 	}
 	return p, nil
+}
+
+func newPartition(opts Options, config Config) *Partition {
+	p := &Partition{opts: opts, shared: opts.Shared, upkeep: make(chan struct{}, 1)}
+	p.config.Store(&config)
+	p.segments.Store(&[]*segment.Segment{})
+	p.gaps.Store(&[]span{})
+	p.report.Store(&Recovery{})
+	return p
 }
 
 // canMap reports whether appends at this level go through a mapped window. At
@@ -181,7 +194,7 @@ func (p *Partition) Config() Config { return *p.config.Load() }
 func (p *Partition) Number() int { return p.opts.Number }
 
 // Start returns the first offset that can be read.
-func (p *Partition) Start() int64 { return p.start }
+func (p *Partition) Start() int64 { return p.start.Load() }
 
 // End returns the offset behind the last record that can be read: at level
 // Sync the last durable one.
@@ -190,8 +203,8 @@ func (p *Partition) End() int64 { return p.visible.Load() }
 // Durable returns the offset below which every record is known to be on disk.
 func (p *Partition) Durable() int64 { return p.durable.Load() }
 
-// Recovery returns what Open found and did.
-func (p *Partition) Recovery() Recovery { return p.report }
+// Recovery returns what Open found and did; after a Repair, what is left.
+func (p *Partition) Recovery() Recovery { return *p.report.Load() }
 
 // Writable reports whether appends are possible: the partition is open, did
 // not fail, and its active segment is not damaged.
@@ -231,7 +244,9 @@ func (p *Partition) poisonLocked(cause error) {
 	p.log("failed", cause)
 }
 
+// log tells of trouble in the background.
 func (p *Partition) log(what string, err error) {
+	p.emit(Event{Kind: Trouble, What: what, Err: err})
 	if p.opts.Logger != nil {
 		p.opts.Logger.Error("partition "+what, "topic", p.opts.Topic, "partition", p.opts.Number, "error", err)
 	}

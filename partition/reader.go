@@ -223,7 +223,7 @@ func (r *Reader) lost(e *CorruptError) error {
 		return nil
 	}
 	r.next = e.ToOffset
-	for _, g := range r.p.gaps {
+	for _, g := range *r.p.gaps.Load() {
 		if g.From <= e.FromOffset && e.ToOffset <= g.To {
 			return &GapError{e.Topic, e.Partition, e.FromOffset, e.ToOffset}
 		}

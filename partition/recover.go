@@ -96,16 +96,20 @@ type finding struct {
 	newest  int64 // greatest base offset found, -1 if none
 	opened  []*segment.Segment
 	read    int64
+	report  Recovery
 }
 
 func (p *Partition) recover() (err error) {
 	f := &finding{durable: p.opts.Committed, newest: -1}
-	defer func() { p.letGo(f.opened, err != nil) }()
+	defer func() {
+		p.letGo(f.opened, err != nil)
+		p.report.Store(&f.report)
+	}()
 	if err = p.look(f); err != nil {
 		return err
 	}
 	if p.vouched(f) {
-		p.report.Vouched = true
+		f.report.Vouched = true
 		return nil
 	}
 	if err = p.examine(f); err != nil {
@@ -158,7 +162,7 @@ func (p *Partition) look(f *finding) error {
 	// The first segment is made when the directory is durable: one without
 	// segments may be what a crash left before it was.
 	p.hasDir = len(f.list) > 0
-	f.dropTrimmed(p.start)
+	f.dropTrimmed(p.Start())
 	for _, c := range f.list {
 		if err = p.readHeader(f, c); err != nil {
 			return err
@@ -177,7 +181,8 @@ func (p *Partition) readMeta() error {
 	if m.Start < 0 {
 		return fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
 	}
-	p.start, p.gaps = m.Start, m.Gaps
+	p.start.Store(m.Start)
+	p.gaps.Store(&m.Gaps)
 	return nil
 }
 
@@ -236,7 +241,7 @@ func (p *Partition) vouched(f *finding) bool {
 	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < last.base {
 		return false
 	}
-	if f.list[0].seg == nil || f.list[0].seg.PrevEnd > p.start {
+	if f.list[0].seg == nil || f.list[0].seg.PrevEnd > p.Start() {
 		return false
 	}
 	for i := range len(f.list) - 1 {
@@ -402,7 +407,7 @@ func (p *Partition) judge(f *finding) (torn *spot) {
 
 // collect fills f.spots.
 func (p *Partition) collect(f *finding) {
-	expected := p.start
+	expected := p.Start()
 	for i, c := range f.list {
 		if c.seg == nil {
 			f.spots = append(f.spots, spot{at: i, file: true, to: c.size, from: expected, up: f.known(i), cause: c.bad})
