@@ -231,6 +231,8 @@ func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Co
 		return func(context.Context) error { return errCutAgain }
 	case size > room: // it was checked by settings that allowed it
 		return func(context.Context) error { return &SizeError{"frame", size, room} }
+	case p.refusesLocked(size):
+		return func(context.Context) error { return ErrFull }
 	case !p.begun:
 		return p.begin
 	case p.crowdedLocked(now):

@@ -29,6 +29,10 @@ var histories = []struct {
 	{"asynchronous", []step{async(6, 300), syncs(), async(8, 600), syncs()}},
 	{"pauses", []step{appends(3, 100), pauses(time.Second), appends(3, 100), pauses(time.Hour), appends(3, 900), pauses(time.Hour)}},
 	{"closed and opened", []step{appends(4, 100), reopens(true), appends(4, 900), reopens(false), reopens(true), appends(2, 100)}},
+	{"trimmed", []step{appends(3, 900), appends(3, 900), trims(2), appends(3, 900), trims(4)}},
+	{"trimmed inside", []step{batch(2, 900), batch(2, 900), trims(3), appends(2, 900), pauses(time.Hour), trims(1), reopens(true), trims(0)}},
+	{"purged", []step{appends(2, 300), trims(0), appends(2, 300), trims(0), trims(0), reopens(false), appends(1, 300)}},
+	{"purged when detached", []step{appends(5, 600), pauses(time.Hour), trims(0), appends(5, 900)}},
 	{"levels changed", []step{appends(3, 100), configures(OS), appends(4, 800), configures(Sync), appends(3, 800), configures(Interval), appends(2, 800)}},
 }
 
@@ -152,7 +156,11 @@ func (i *image) expect(w *world, m *fs.Mem, cp *Checkpoint, want []entry, after 
 
 // judge compares what was found with what was promised.
 func (i *image) judge(t testing.TB, found []entry, p *Partition, killed bool) {
+	start := p.Start()
+	require.GreaterOrEqual(t, start, i.trimmed, "%s: a trimmed record came back", i.at)
+	require.LessOrEqual(t, start, max(i.trimAsked, i.trimmed), "%s: nobody asked for that trim", i.at)
 	for n, e := range found {
+		n += int(start)
 		require.Equal(t, n, e.number, "%s: records are a prefix of those offered", i.at)
 		require.Less(t, n, len(i.offsets), "%s: a record from nowhere", i.at)
 		if i.known[n] == acknowledged {
@@ -161,12 +169,12 @@ func (i *image) judge(t testing.TB, found []entry, p *Partition, killed bool) {
 	}
 	for n, k := range i.known {
 		must := k == acknowledged && (killed || i.level == Sync || i.offsets[n] < i.durable)
-		require.False(t, must && n >= len(found), "%s: record %d was acknowledged, only %d are left", i.at, n, len(found))
+		require.False(t, must && n >= int(start)+len(found), "%s: record %d was acknowledged, only %d are left", i.at, n, len(found))
 	}
 	seen := i.durable
 	if killed || i.level == Sync {
 		seen = i.visible
 	}
-	require.GreaterOrEqual(t, int64(len(found)), seen, "%s: a record that could be read is gone", i.at)
+	require.GreaterOrEqual(t, start+int64(len(found)), seen, "%s: a record that could be read is gone", i.at)
 	require.GreaterOrEqual(t, p.End(), i.visible, "%s: an offset will be given out again", i.at)
 }

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -35,11 +36,12 @@ type OffsetError struct {
 	Topic      string
 	Partition  int
 	Offset     int64
-	Start, End int64 // what can be read: [Start, End)
+	Start, End int64  // what can be read: [Start, End)
+	Op         string // what was tried, "" for read
 }
 
 func (e *OffsetError) Error() string {
-	return fmt.Sprintf("read %s: offset %d is out of range [%d, %d)", subject(e.Topic, e.Partition), e.Offset, e.Start, e.End)
+	return fmt.Sprintf("%s %s: offset %d is out of range [%d, %d)", cmp.Or(e.Op, "read"), subject(e.Topic, e.Partition), e.Offset, e.Start, e.End)
 }
 
 // Unwrap makes errors.Is(err, ErrOffsetOutOfRange) true.

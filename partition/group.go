@@ -111,6 +111,7 @@ func (p *Partition) advanceLocked(records, size int, now int64) {
 	if p.tail.next == p.tail.seg.Base && records > 0 {
 		p.tail.first = now // of any other segment attach finds it out
 	}
+	p.countLocked(size)
 	p.tail.pos += int64(size)
 	p.tail.next += int64(records)
 	p.tail.time = max(now, p.tail.time)
@@ -364,6 +365,7 @@ func (p *Partition) abortLocked(cause error) {
 	}
 	p.groups = nil
 	p.tail = p.committedLocked()
+	p.recountLocked()
 	if p.tail.seg != nil {
 		p.tail.seg.Unnote(p.tail.pos)
 	}

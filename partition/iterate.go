@@ -35,7 +35,7 @@ func (p *Partition) Record(ctx context.Context, offset int64) (record.Record, er
 		return record.Record{}, err
 	}
 	if offset < p.Start() || offset >= p.End() {
-		return record.Record{}, &OffsetError{p.opts.Topic, p.opts.Number, offset, p.Start(), p.End()}
+		return record.Record{}, &OffsetError{p.opts.Topic, p.opts.Number, offset, p.Start(), p.End(), ""}
 	}
 	r := p.keeping(Offset(offset))
 	r.scan.Most = minReadBytes

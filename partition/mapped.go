@@ -76,8 +76,11 @@ func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
 		p.pass()
 		return err
 	}
+	if old.seg == nil && from != nil {
+		p.sealIndex(from) // it was detached
+	}
 	if old.seg == nil && synced && !p.dirtyDir {
-		p.pass() // it is the first
+		p.pass() // nothing is left to be made durable
 		return nil
 	}
 	p.shared.submit(func() { p.sealMapped(old) })
@@ -110,7 +113,7 @@ func (p *Partition) rollTo(seg *segment.Segment) error {
 	defer p.mu.Unlock()
 	p.w = w
 	p.witness = max(p.witness, seg.Durable)
-	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time, used: p.tail.used}
+	p.tailToLocked(seg)
 	p.addSegmentLocked(seg)
 	return nil
 }

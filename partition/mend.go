@@ -24,8 +24,9 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 		// torn behind it is only not shown.
 		p.hide(f, torn)
 		p.settle(f, end, f.durable)
-		p.failed = fmt.Errorf("append %s: the active segment is damaged: %w",
-			subject(p.opts.Topic, p.opts.Number), f.report.Lost[len(f.report.Lost)-1])
+		p.mu.Lock()
+		p.failed = p.errorf("append", p.damage(f))
+		p.mu.Unlock()
 		return nil
 	}
 	if torn != nil {
@@ -50,12 +51,21 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 	if err := p.settleTime(); err != nil {
 		return err
 	}
-	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 {
+	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 && !p.skipped {
 		if err := p.skip(f); err != nil {
 			return fmt.Errorf("begin a segment behind what a power cut may have taken: %w", err)
 		}
 	}
+	p.skipped = true
 	return nil
+}
+
+// damage says why nothing can be appended behind what was found.
+func (p *Partition) damage(f *finding) error {
+	if n := len(f.report.Lost); n > 0 {
+		return fmt.Errorf("the active segment is damaged: %w", f.report.Lost[n-1])
+	}
+	return fmt.Errorf("the active segment is damaged, and its repair was interrupted: %w", ErrCorrupt)
 }
 
 // end returns the offset behind the last record that stays.
@@ -99,6 +109,9 @@ func (p *Partition) reportLost(f *finding, end int64) {
 		}
 		if s.up < s.from {
 			e.ToOffset = max(end, s.from)
+		}
+		if p.givenUp(e.FromOffset, e.ToOffset) {
+			continue
 		}
 		f.report.Lost = append(f.report.Lost, e)
 		p.log("is damaged", e)
@@ -306,6 +319,8 @@ func (p *Partition) settle(f *finding, end, durable int64) {
 		c.seg.Publish(c.size, last)
 		list = append(list, c.seg)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.segments.Store(&list)
 	p.visible.Store(end)
 	p.durable.Store(durable)
@@ -313,12 +328,13 @@ func (p *Partition) settle(f *finding, end, durable int64) {
 	p.dirtyDir = len(list) > 0 && p.level() != Sync
 	p.tail = tail{next: end}
 	if n := len(f.list); n > 0 && f.list[n-1].seg != nil {
-		p.settleTail(f)
+		p.settleTailLocked(f)
 	}
+	p.recountLocked()
 }
 
-// settleTail makes the last segment the one to go on in.
-func (p *Partition) settleTail(f *finding) {
+// settleTailLocked makes the last segment the one to go on in.
+func (p *Partition) settleTailLocked(f *finding) {
 	c := f.list[len(f.list)-1]
 	c.seg.Publish(c.endPos, c.end)
 	p.tail.seg, p.tail.pos, p.tail.time = c.seg, c.endPos, c.time
@@ -334,10 +350,16 @@ func (p *Partition) settleTail(f *finding) {
 // settleTime finds the time of the last record where the last segment has
 // none: times must not fall from one segment to the next.
 func (p *Partition) settleTime() (err error) {
+	p.mu.Lock()
+	last := p.tail.time
+	p.mu.Unlock()
 	list := p.all()
-	for i := len(list) - 1; i >= 0 && p.tail.time == 0 && err == nil; i-- {
-		p.tail.time, err = list[i].LastTime()
+	for i := len(list) - 1; i >= 0 && last == 0 && err == nil; i-- {
+		last, err = list[i].LastTime()
 	}
+	p.mu.Lock()
+	p.tail.time = last
+	p.mu.Unlock()
 	return err
 }
 
@@ -356,20 +378,15 @@ func (p *Partition) skip(f *finding) error {
 			return err
 		}
 	}
-	h := p.nextHeaderLocked(f.newest + 3*segment.MaxOffsets)
-	p.durable.Store(p.tail.next)
-	seg := segment.Plan(p.place(), h)
-	w, err := p.makeSegment(seg, true)
-	if err != nil {
+	from, to := p.tail.next, f.newest+3*segment.MaxOffsets
+	p.durable.Store(from)
+	if err := p.beginSegment(from, to); err != nil {
 		return err
 	}
-	w.seg.Release()
-	f.report.Gap = &GapError{p.opts.Topic, p.opts.Number, p.tail.next, seg.Base}
-	p.addSegmentLocked(seg)
-	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: seg.Base, time: p.tail.time}
-	p.visible.Store(seg.Base)
-	p.durable.Store(seg.Base)
-	p.witness = seg.Base
+	f.report.Gap = &GapError{p.opts.Topic, p.opts.Number, from, to}
+	p.visible.Store(to)
+	p.durable.Store(to)
+	p.witness = to
 	return nil
 }
 

@@ -178,6 +178,9 @@ type Options struct {
 	// readers follow what the writer does.
 	ReadOnly bool
 
+	// Quota, if not nil, bounds what this partition and others hold together.
+	Quota *Quota
+
 	// Logger is told about recovery and trouble in the background. Nil: silence.
 	Logger *slog.Logger
 	// OnEvent is told of rolls, trims, recoveries and trouble in the

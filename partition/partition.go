@@ -65,6 +65,7 @@ type Partition struct {
 	held    bool    // guarded by mu; appends wait, since the settings change
 	wanted  []*want // guarded by mu; those who wait for the baton
 	failed  error   // guarded by mu; nothing is appended any more
+	counted int64   // guarded by mu; bytes of this partition in opts.Quota
 	closing bool    // guarded by mu
 
 	epoch     uint32 // guarded by mu; of what is written now
@@ -86,6 +87,8 @@ type Partition struct {
 	hasDir    bool          // with the baton; the directory is on disk
 	redo      func() error  // with the baton; writes again what recovery found unsynced; nil: nothing
 	dirtyDir  bool          // with the baton; names in it may not be durable
+	skipped   bool          // with the baton; offsets that a power cut can have taken were passed over
+	litter    bool          // with upkeep; files of trimmed segments may be left
 	callbacks sync.WaitGroup
 
 	segments atomic.Pointer[[]*segment.Segment] // rising; replaced, never changed, under mu
@@ -115,12 +118,6 @@ type writer struct {
 	step      int64            // how much to reserve next
 	mapped    bool             // seg has a window
 	touched   int64            // the window's pages are ready up to here; guarded by mu
-}
-
-// A span is the offsets [From, To).
-type span struct {
-	From int64 `json:"from"`
-	To   int64 `json:"to"`
 }
 
 // Open opens the partition in the directory dir, which is made by the first
@@ -260,6 +257,7 @@ func (p *Partition) addSegmentLocked(s *segment.Segment) {
 	old := p.all()
 	list := append(old[:len(old):len(old)], s)
 	p.segments.Store(&list)
+	p.recountLocked()
 }
 
 // Checkpoint returns where the partition ended. It is for use after a Close
@@ -286,6 +284,7 @@ func (p *Partition) Close() error {
 	p.closing = true
 	p.wakeSpaceLocked()
 	p.mu.Unlock()
+	p.upkeep <- struct{}{}           // who trims or repairs comes to an end first
 	p.takeFile(context.Background()) //nolint:errcheck // it fails only when its context ends
 	err := p.finish()
 	p.ended.Store(true)

@@ -141,6 +141,8 @@ func (r *Reader) advance(bound int64) error {
 		return r.p.errorf("read", ErrClosed)
 	case r.err != nil:
 		return r.err // it stays so
+	case r.next < r.p.Start():
+		return r.trimmed()
 	case r.next >= bound:
 		return ErrEnd
 	case r.p.ended.Load():
@@ -186,10 +188,22 @@ func (r *Reader) noBatch(err error, bound int64) error {
 
 // failed wraps an error of the file system.
 func (r *Reader) failed(err error) error {
-	if errors.Is(err, iofs.ErrClosed) && r.p.ended.Load() {
+	switch {
+	case !errors.Is(err, iofs.ErrClosed):
+	case r.p.ended.Load():
 		err = ErrClosed
+	case r.next < r.p.Start():
+		return r.trimmed()
+	default: // the partition was repaired: another segment stands for the file
+		r.seg = nil
+		return nil
 	}
 	return r.p.errorf("read", err)
+}
+
+// trimmed says that the next record is gone.
+func (r *Reader) trimmed() error {
+	return &OffsetError{r.p.opts.Topic, r.p.opts.Number, r.next, r.p.Start(), r.p.End(), ""}
 }
 
 // skipDamage moves behind bytes that do not decode, to the next batch that
@@ -222,11 +236,12 @@ func (r *Reader) lost(e *CorruptError) error {
 	if e.ToOffset <= r.next {
 		return nil
 	}
+	if r.next < r.p.Start() {
+		return r.trimmed() // and that is why the segment is not there
+	}
 	r.next = e.ToOffset
-	for _, g := range *r.p.gaps.Load() {
-		if g.From <= e.FromOffset && e.ToOffset <= g.To {
-			return &GapError{e.Topic, e.Partition, e.FromOffset, e.ToOffset}
-		}
+	if r.p.givenUp(e.FromOffset, e.ToOffset) {
+		return &GapError{e.Topic, e.Partition, e.FromOffset, e.ToOffset}
 	}
 	return e
 }

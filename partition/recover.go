@@ -97,10 +97,12 @@ type finding struct {
 	opened  []*segment.Segment
 	read    int64
 	report  Recovery
+	meta    bool // there is a partition.json
+	full    bool // every batch of every segment is read
 }
 
 func (p *Partition) recover() (err error) {
-	f := &finding{durable: p.opts.Committed, newest: -1}
+	f := &finding{durable: p.opts.Committed, newest: -1, full: p.opts.Validate == ValidateFull}
 	defer func() {
 		p.letGo(f.opened, err != nil)
 		p.report.Store(&f.report)
@@ -108,9 +110,16 @@ func (p *Partition) recover() (err error) {
 	if err = p.look(f); err != nil {
 		return err
 	}
-	if p.vouched(f) {
+	if !f.full && p.vouched(f) {
 		f.report.Vouched = true
 		return nil
+	}
+	if f.meta {
+		// Its name may be in the page cache only, and what it says is about
+		// to be shown.
+		if err = p.dir.Sync("."); err != nil {
+			return err
+		}
 	}
 	if err = p.examine(f); err != nil {
 		return err
@@ -146,9 +155,10 @@ func (p *Partition) look(f *finding) error {
 	if err != nil {
 		return err
 	}
-	if err = p.readMeta(); err != nil {
+	if err = p.readMeta(f); err != nil {
 		return err
 	}
+	f.durable = max(f.durable, p.givenUpTo())
 	for _, e := range names {
 		base, ok := segment.ParseName(e.Name)
 		if !ok {
@@ -162,7 +172,7 @@ func (p *Partition) look(f *finding) error {
 	// The first segment is made when the directory is durable: one without
 	// segments may be what a crash left before it was.
 	p.hasDir = len(f.list) > 0
-	f.dropTrimmed(p.Start())
+	p.litter = f.dropTrimmed(p.Start())
 	for _, c := range f.list {
 		if err = p.readHeader(f, c); err != nil {
 			return err
@@ -172,26 +182,30 @@ func (p *Partition) look(f *finding) error {
 }
 
 // readMeta reads partition.json, if there is one.
-func (p *Partition) readMeta() error {
+func (p *Partition) readMeta(f *finding) error {
 	var m partitionMeta
 	err := meta.Read(p.dir, partitionFile, &m)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	f.meta = err == nil
 	if m.Start < 0 {
 		return fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
 	}
 	p.start.Store(m.Start)
-	p.gaps.Store(&m.Gaps)
+	gaps := merged(m.Gaps)
+	p.gaps.Store(&gaps)
 	return nil
 }
 
 // dropTrimmed leaves out segments that lie wholly below start: a trim was
 // interrupted before it removed them.
-func (f *finding) dropTrimmed(start int64) {
+func (f *finding) dropTrimmed(start int64) (dropped bool) {
 	for len(f.list) > 1 && f.list[1].base <= start {
 		f.list = f.list[1:]
+		dropped = true
 	}
+	return dropped
 }
 
 // readHeader reads a candidate's header. Only the file system's errors are
@@ -241,7 +255,10 @@ func (p *Partition) vouched(f *finding) bool {
 	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < last.base {
 		return false
 	}
-	if f.list[0].seg == nil || f.list[0].seg.PrevEnd > p.Start() {
+	if f.list[0].seg == nil {
+		return false
+	}
+	if from, to := p.Start(), f.list[0].seg.PrevEnd; from < to && !p.givenUp(from, to) {
 		return false
 	}
 	for i := range len(f.list) - 1 {
@@ -258,12 +275,15 @@ func (p *Partition) vouched(f *finding) bool {
 // behind the durable mark, or whose end nothing else tells.
 func (p *Partition) examine(f *finding) error {
 	for i, c := range f.list {
-		sealed := f.linked(i)
-		if c.seg == nil || sealed && f.list[i+1].seg.PrevEnd <= f.durable {
+		sealed := f.linked(i) && f.list[i+1].seg.PrevEnd <= f.durable
+		if c.seg == nil || sealed && !f.full {
 			continue
 		}
 		if err := p.findStart(f, i); err != nil {
 			return err
+		}
+		if sealed {
+			c.idx = nil // nothing is going to be appended to it
 		}
 		if err := p.scan(f, i); err != nil {
 			return err
@@ -279,7 +299,7 @@ func (p *Partition) findStart(f *finding, i int) error {
 	c := f.list[i]
 	c.from, c.fromOff = segment.FirstFrame, c.base
 	c.idx = index.New(c.seg.ID, c.base)
-	if i+1 < len(f.list) {
+	if i+1 < len(f.list) || f.full {
 		return nil
 	}
 	x, err := index.Load(p.dir, segment.IndexName(c.base), c.seg.ID, c.base)
@@ -294,7 +314,8 @@ func (p *Partition) findStart(f *finding, i int) error {
 		return err
 	}
 	f.durable = max(f.durable, b.Durable)
-	if last.Offset > f.durable {
+	believed := p.opts.Validate == ValidateNone && p.opts.SameBoot && p.level() != Sync
+	if last.Offset > f.durable && !believed {
 		if last, _, ok, err = c.lastEntry(x, f.durable); err != nil || !ok {
 			return err
 		}
@@ -349,7 +370,7 @@ func (p *Partition) scan(f *finding, i int) error {
 
 // took notes a good batch.
 func (c *candidate) took(b *record.Batch) {
-	if c.since == 0 || b.Position >= c.since+index.Every {
+	if c.idx != nil && (c.since == 0 || b.Position >= c.since+index.Every) {
 		c.idx.Add(index.Entry{Offset: b.Base, Position: b.Position, Time: b.Time})
 		c.since = b.Position
 	}

@@ -19,6 +19,14 @@ const (
 // group is written.
 func (p *Partition) planLocked() {
 	seg := segment.Plan(p.place(), p.nextHeaderLocked(p.tail.next))
+	p.tailToLocked(seg)
+}
+
+// tailToLocked moves the tail to the beginning of another segment.
+func (p *Partition) tailToLocked(seg *segment.Segment) {
+	if t := p.tail; t.seg != nil && t.used != 0 {
+		t.seg.Ended(t.used)
+	}
 	p.tail = tail{seg: seg, pos: segment.FirstFrame, next: p.tail.next, time: p.tail.time, used: p.tail.used}
 }
 
@@ -54,12 +62,10 @@ func (p *Partition) switchTo(seg *segment.Segment, pos, n int64) error {
 	return p.reserve(pos + n)
 }
 
-// open attaches a segment that is there already, or makes it.
+// open attaches the last segment if that is the one, or else makes it.
 func (p *Partition) open(seg *segment.Segment, pos int64) error {
-	for _, s := range p.all() {
-		if s == seg {
-			return p.attach(seg, pos)
-		}
+	if list := p.all(); len(list) > 0 && list[len(list)-1] == seg {
+		return p.attach(seg, pos)
 	}
 	return p.create(seg)
 }
@@ -97,6 +103,8 @@ func (p *Partition) create(seg *segment.Segment) error {
 		if err := p.sealWriter(); err != nil {
 			return err
 		}
+	} else if list := p.all(); len(list) > 0 {
+		p.sealIndex(list[len(list)-1]) // it was detached
 	}
 	// One that is not attached may be unsynced as recovery found it.
 	if p.syncAll() != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"math"
 	"sort"
 	"time"
@@ -82,7 +83,7 @@ func (p *Partition) Resolve(s Start) (int64, error) {
 		return p.offsetAt(s.t)
 	}
 	if n < from || n > to {
-		return 0, &OffsetError{p.opts.Topic, p.opts.Number, n, from, to}
+		return 0, &OffsetError{p.opts.Topic, p.opts.Number, n, from, to, ""}
 	}
 	return n, nil
 }
@@ -91,7 +92,17 @@ func (p *Partition) Resolve(s Start) (int64, error) {
 // before the first such batch are damaged, it is the offset of the first of
 // those: they may be meant too, and reading on says what is lost.
 func (p *Partition) offsetAt(t time.Time) (int64, error) {
-	nanos := unixNano(t)
+	for {
+		n, err := p.findTime(unixNano(t))
+		if errors.Is(err, iofs.ErrClosed) && !p.ended.Load() {
+			continue // the segment was trimmed meanwhile
+		}
+		return n, err
+	}
+}
+
+// findTime is offsetAt among the segments that there are now.
+func (p *Partition) findTime(nanos int64) (int64, error) {
 	end := p.End()
 	list := p.all()
 	var err error

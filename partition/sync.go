@@ -79,10 +79,11 @@ func (p *Partition) syncAll() error {
 // last one also if only a marker was written, and their names.
 func (p *Partition) syncSegments(from int64, last bool) error {
 	list := p.all()
-	for i, s := range list {
-		if s.End() <= from && !(last && i == len(list)-1) {
-			continue
-		}
+	n := len(list) // the first to be synced
+	for n > 0 && (list[n-1].End() > from || last && n == len(list)) {
+		n--
+	}
+	for _, s := range list[n:] {
 		if err := syncSegment(s); err != nil {
 			return err
 		}

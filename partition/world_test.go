@@ -66,6 +66,8 @@ type world struct {
 	visible    int64       // guarded by mu; greatest End seen
 	durable    int64       // guarded by mu; greatest Durable seen
 	frames     [][2]int    // guarded by mu; numbers [from, to) that share a frame
+	trimmed    int64       // guarded by mu; the start, as far as it was acknowledged
+	trimAsked  int64       // guarded by mu; the start, as far as it was asked for
 	change     []func(*Options)
 }
 
@@ -253,6 +255,21 @@ func reopens(clean bool) step {
 	}
 }
 
+// trims gives up all but the last n records.
+func trims(n int64) step {
+	return func(w *world) {
+		to := w.p.End() - n
+		w.mu.Lock()
+		w.trimAsked = to
+		w.mu.Unlock()
+		require.NoError(w.t, w.p.Trim(bg, to))
+		w.mu.Lock()
+		w.trimmed = to
+		w.mu.Unlock()
+		require.Equal(w.t, to, w.p.Start())
+	}
+}
+
 // configures changes the level. What a store would find in topic.json is the
 // lower one until the change is done.
 func configures(d Durability) step {
@@ -280,6 +297,8 @@ type image struct {
 	durable int64
 	level   Durability
 	cp      *Checkpoint
+
+	trimmed, trimAsked int64
 }
 
 // capture takes images of a moment: after the end of the process, and after
@@ -291,6 +310,7 @@ func (w *world) capture(at string, rng *rand.Rand, subsets int) []image {
 	base := image{
 		offsets: append([]int64(nil), w.offsets...), known: append([]fate(nil), w.known...),
 		visible: w.visible, durable: w.durable, level: w.level, cp: w.checkpoint,
+		trimmed: w.trimmed, trimAsked: w.trimAsked,
 	}
 	var all []image
 	add := func(how string, killed bool, m *fs.Mem) {

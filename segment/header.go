@@ -1,12 +1,16 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strconv"
 	"strings"
+
+	"github.com/braidlog/braidlog/internal/fs"
 )
 
 const (
@@ -124,6 +128,15 @@ func Name(base int64) string { return fmt.Sprintf("%020d", base) + logSuffix }
 // IndexName returns the name of its index file.
 func IndexName(base int64) string { return fmt.Sprintf("%020d", base) + indexSuffix }
 
+// ParseIndexName is ParseName for index files.
+func ParseIndexName(name string) (base int64, ok bool) {
+	digits, ok := strings.CutSuffix(name, indexSuffix)
+	if !ok {
+		return 0, false
+	}
+	return ParseName(digits + logSuffix)
+}
+
 // ParseName returns the base offset in the name of a segment file, and
 // whether it is one.
 func ParseName(name string) (base int64, ok bool) {
@@ -133,4 +146,49 @@ func ParseName(name string) (base int64, ok bool) {
 	}
 	base, err := strconv.ParseInt(digits, 10, 64)
 	return base, err == nil && base >= 0 && Name(base) == name
+}
+
+// WriteHeader writes the header again into the segment's file, and syncs that.
+func (s *Segment) WriteHeader(f fs.File) error {
+	if _, err := f.WriteAt(s.Header.encode(), 0); err != nil {
+		return fmt.Errorf("write header of segment %s: %w", s.Name(), err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("write header of segment %s: %w", s.Name(), err)
+	}
+	return nil
+}
+
+// BadBytes are positions [From, To) of a segment's header that are wrong.
+type BadBytes struct {
+	From, To int64
+	Cause    error
+}
+
+// CheckHeader reads the header again and returns what is wrong with it, nil if
+// nothing is. Errors are the file system's.
+func (s *Segment) CheckHeader() (*BadBytes, error) {
+	b := make([]byte, FirstFrame)
+	if err := s.ReadAt(b, 0); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &BadBytes{0, FirstFrame, err}, nil
+		}
+		return nil, err
+	}
+	want := s.Header.encode()
+	var bad *BadBytes
+	for at := 0; at < FirstFrame; at += blockBytes {
+		if bytes.Equal(b[at:at+blockBytes], want[at:at+blockBytes]) {
+			continue
+		}
+		_, err := decodeBlock(b[at : at+blockBytes])
+		if err == nil {
+			err = fmt.Errorf("%w: it is another segment's", ErrHeader)
+		}
+		if bad == nil {
+			bad = &BadBytes{From: int64(at), Cause: err}
+		}
+		bad.To = int64(at + blockBytes)
+	}
+	return bad, nil
 }

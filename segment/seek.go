@@ -255,3 +255,21 @@ func (s *Segment) ResumeIndex() error {
 	s.Resume(x, last.Position)
 	return nil
 }
+
+// LastAppended returns when the segment's last batch was appended, by the
+// writer's clock if the writer said so, else by the batch's own time; 0 if no
+// batch can be read. It is found out once; the segment must be sealed.
+func (s *Segment) LastAppended() (int64, error) {
+	if t := s.last.Load(); t != 0 {
+		return t, nil
+	}
+	t, err := s.LastTime()
+	if err == nil {
+		s.last.CompareAndSwap(0, t)
+	}
+	return s.last.Load(), err
+}
+
+// Ended notes when the writer appended the last batch, by its clock: batch
+// times can be ahead of that.
+func (s *Segment) Ended(at int64) { s.last.Store(at) }

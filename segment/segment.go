@@ -41,6 +41,7 @@ type Segment struct {
 	end      atomic.Int64
 	window   atomic.Pointer[window] // while it is mapped
 	before   *window                // the last window there was; the writer's
+	last     atomic.Int64           // when its last batch was appended, if that was found out; 0: not yet
 
 	writing atomic.Bool                 // the index is the writer's to keep
 	mu      sync.Mutex                  // guards loading and building an index
@@ -287,6 +288,9 @@ func (s *Segment) Seal() error {
 	s.writing.Store(false)
 	return err
 }
+
+// Sealed reports whether the segment is done with: nobody writes it any more.
+func (s *Segment) Sealed() bool { return !s.writing.Load() }
 
 // Unnote forgets index entries at or behind position: the batches they name
 // were not written after all. It belongs to the writer.

@@ -1,0 +1,298 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// Trim gives up every record below offset: the partition then starts there.
+// When Trim returns nil that is durable, and the files of segments that lie
+// wholly below are gone; if none of the records is left, the active segment's
+// too. A crash in the middle leaves the old start or the new one, and files
+// that the next trim or retention removes. Readers who are in a segment that
+// went finish the piece they read and then get an *OffsetError.
+//
+// An offset beyond the end is an *OffsetError, one below the start changes
+// nothing. After an error the records may be gone and their files may not:
+// call it again. ctx bounds the wait for others who change the partition.
+func (p *Partition) Trim(ctx context.Context, offset int64) error {
+	done, err := p.beginUpkeep(ctx, "trim")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if end := p.End(); offset < 0 || offset > end {
+		return &OffsetError{p.opts.Topic, p.opts.Number, offset, p.Start(), end, "trim"}
+	}
+	if err = p.trimTo(ctx, offset); err != nil {
+		return p.errorf("trim", diskFull(err))
+	}
+	return nil
+}
+
+// beginUpkeep takes upkeep, which done gives back, unless the partition cannot
+// be changed.
+func (p *Partition) beginUpkeep(ctx context.Context, op string) (done func(), err error) {
+	switch {
+	case p.broken != nil:
+		return nil, p.errorf(op, p.broken)
+	case p.opts.ReadOnly:
+		return nil, p.errorf(op, ErrReadOnly)
+	}
+	if err = p.checkContext(ctx, op); err != nil {
+		return nil, err
+	}
+	select {
+	case p.upkeep <- struct{}{}:
+	case <-ctx.Done():
+		return nil, p.errorf(op, ctx.Err())
+	}
+	p.mu.Lock()
+	closing := p.closing
+	p.mu.Unlock()
+	if closing {
+		<-p.upkeep
+		return nil, p.errorf(op, ErrClosed)
+	}
+	return func() { <-p.upkeep }, nil
+}
+
+// trimTo is Trim for a caller who has upkeep. The new start is durable before
+// the first file is removed.
+func (p *Partition) trimTo(ctx context.Context, offset int64) error {
+	from := p.Start()
+	if offset > from {
+		if err := p.moveStart(ctx, offset); err != nil {
+			return err
+		}
+	}
+	freed, err := p.removeTrimmed()
+	if err == nil && p.emptyTail() {
+		if err = p.rollEarly(ctx); err == nil {
+			var more int64
+			more, err = p.removeTrimmed()
+			freed += more
+		}
+	}
+	if offset > from || freed > 0 {
+		p.emit(Event{Kind: Trimmed, From: from, To: p.Start(), Bytes: freed})
+	}
+	return err
+}
+
+// moveStart makes offset the start, durably. What is behind it must be durable
+// first: the start never lies beyond the durable end.
+func (p *Partition) moveStart(ctx context.Context, offset int64) error {
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	if offset > p.Durable() {
+		if err := p.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	gaps := slices.DeleteFunc(slices.Clone(*p.gaps.Load()), func(g span) bool { return g.To <= offset })
+	err := p.writeMeta(offset, gaps)
+	if fs.IsNoSpace(err) {
+		// What is reserved behind the end is given back; that may be room
+		// enough for the file that says that more may go.
+		if e := p.giveBack(ctx); e != nil {
+			return errors.Join(err, e)
+		}
+		err = p.writeMeta(offset, gaps)
+	}
+	return err
+}
+
+// writeMeta replaces partition.json, and then what it says is in force.
+func (p *Partition) writeMeta(start int64, gaps []span) error {
+	err := meta.Write(p.dir, partitionFile, &partitionMeta{Format: meta.Format, Start: start, Gaps: gaps})
+	if err != nil {
+		return err
+	}
+	p.gaps.Store(&gaps)
+	p.start.Store(start)
+	return nil
+}
+
+// giveBack detaches the active segment, so that it ends where its last batch
+// does.
+func (p *Partition) giveBack(ctx context.Context) error {
+	if err := p.takeFile(ctx); err != nil {
+		return err
+	}
+	defer p.pass()
+	defer p.hold()()
+	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	return p.release()
+}
+
+// removeTrimmed takes the segments that lie wholly below the start away from
+// readers, and removes them and what an earlier trim left of such. It returns
+// how many bytes their files had.
+func (p *Partition) removeTrimmed() (freed int64, err error) {
+	gone := p.dropTrimmed()
+	for _, s := range gone {
+		s.Close()
+	}
+	if len(gone) == 0 && !p.litter {
+		return 0, nil
+	}
+	p.litter = true // until everything is known to be gone
+	freed, err = p.removeFiles(gone)
+	if err == nil {
+		err = p.dir.Sync(".")
+	}
+	if err != nil {
+		return freed, fmt.Errorf("remove trimmed segments: %w", err)
+	}
+	p.litter = false
+	return freed, nil
+}
+
+// dropTrimmed takes the segments that lie wholly below the start off the list.
+// The last one stays, and one that somebody is still sealing.
+func (p *Partition) dropTrimmed() (gone []*segment.Segment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list, start := p.all(), p.Start()
+	n := 0
+	for n < len(list)-1 && list[n].End() <= start && list[n].Sealed() {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	rest := slices.Clone(list[n:])
+	p.segments.Store(&rest)
+	p.recountLocked()
+	return list[:n]
+}
+
+// removeFiles removes the files of segments that are gone, of any that are
+// followed by one that begins at or below the start, and indexes without a
+// segment before those that are left; the oldest first.
+func (p *Partition) removeFiles(gone []*segment.Segment) (freed int64, err error) {
+	names, err := p.dir.List(".")
+	if err != nil {
+		return 0, err
+	}
+	was := map[int64]bool{}
+	for _, s := range gone {
+		was[s.Base] = true
+	}
+	var bases, sizes []int64
+	for _, e := range names {
+		if base, ok := segment.ParseName(e.Name); ok {
+			bases, sizes = append(bases, base), append(sizes, e.Size)
+		}
+	}
+	for i, base := range bases {
+		if followed := i+1 < len(bases) && bases[i+1] <= p.Start(); !followed && !was[base] {
+			continue
+		}
+		if err = p.removeSegment(base); err != nil {
+			return freed, err
+		}
+		freed += sizes[i]
+	}
+	return freed, p.removeStrays(names)
+}
+
+// removeSegment removes a segment's file and its index.
+func (p *Partition) removeSegment(base int64) error {
+	for _, name := range []string{segment.Name(base), segment.IndexName(base)} {
+		if err := p.dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeStrays removes indexes before the first segment that is left: a crash
+// may have removed their segments only.
+func (p *Partition) removeStrays(names []fs.Entry) error {
+	list := p.all()
+	if len(list) == 0 {
+		return nil
+	}
+	segments := map[int64]bool{}
+	for _, e := range names {
+		if base, ok := segment.ParseName(e.Name); ok {
+			segments[base] = true
+		}
+	}
+	for _, e := range names {
+		base, ok := segment.ParseIndexName(e.Name)
+		if !ok || segments[base] || base >= list[0].Base {
+			continue
+		}
+		if err := p.dir.Remove(e.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// emptyTail reports whether the active segment has records and all of them are
+// trimmed.
+func (p *Partition) emptyTail() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tail
+	return p.failed == nil && t.seg != nil && t.seg.Base < t.next && t.next == p.Start()
+}
+
+// rollEarly begins a new segment though the active one is not full, so that
+// that can go. Appends wait meanwhile.
+func (p *Partition) rollEarly(ctx context.Context) error {
+	if err := p.takeFile(ctx); err != nil {
+		return err
+	}
+	defer p.pass()
+	defer p.hold()()
+	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	p.mu.Lock()
+	t, failed := p.tail, p.failed
+	p.mu.Unlock()
+	if failed != nil || t.seg == nil || t.seg.Base == t.next {
+		return failed
+	}
+	if err := p.release(); err != nil {
+		return err
+	}
+	if err := p.sealTail(); err != nil {
+		return err
+	}
+	return p.beginSegment(t.next, t.next)
+}
+
+// beginSegment puts a new segment on disk, durably, and moves the tail there.
+// It begins at base; the one before is said to have ended at prevEnd. The
+// caller holds the baton, and nobody appends.
+func (p *Partition) beginSegment(prevEnd, base int64) error {
+	p.mu.Lock()
+	h := p.nextHeaderLocked(base)
+	h.PrevEnd = prevEnd
+	p.mu.Unlock()
+	seg := segment.Plan(p.place(), h)
+	w, err := p.makeSegment(seg, true)
+	if err != nil {
+		return err
+	}
+	w.seg.Release()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.witness = max(p.witness, seg.Durable)
+	p.tailToLocked(seg)
+	p.tail.next = base
+	p.addSegmentLocked(seg)
+	return nil
+}
