@@ -21,6 +21,16 @@ func (p *Partition) givenUp(from, to int64) bool {
 	return false
 }
 
+// gapAt returns the gap of a repair that offset is in.
+func (p *Partition) gapAt(offset int64) (span, bool) {
+	for _, g := range *p.gaps.Load() {
+		if g.From <= offset && offset < g.To {
+			return g, true
+		}
+	}
+	return span{}, false
+}
+
 // givenUpTo returns the offset behind all that a repair gave up. Everything
 // below was durable, or decided, when it did.
 func (p *Partition) givenUpTo() int64 {

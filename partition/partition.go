@@ -284,7 +284,8 @@ func (p *Partition) Close() error {
 	p.closing = true
 	p.wakeSpaceLocked()
 	p.mu.Unlock()
-	p.upkeep <- struct{}{}           // who trims or repairs comes to an end first
+	p.upkeep <- struct{}{} // who trims or repairs comes to an end first
+	defer func() { <-p.upkeep }()
 	p.takeFile(context.Background()) //nolint:errcheck // it fails only when its context ends
 	err := p.finish()
 	p.ended.Store(true)

@@ -148,6 +148,11 @@ func (r *Reader) advance(bound int64) error {
 	case r.p.ended.Load():
 		return r.p.errorf("read", ErrClosed)
 	}
+	if g, ok := r.p.gapAt(r.next); ok {
+		// Whatever a repair that was interrupted left there.
+		r.seg = nil
+		return r.lost(&CorruptError{FromOffset: r.next, ToOffset: min(g.To, bound)})
+	}
 	if r.seg == nil {
 		if err := r.locate(bound); r.seg == nil || err != nil {
 			return err

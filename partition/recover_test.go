@@ -351,10 +351,12 @@ func joined(spans []span2) (all []span2) {
 }
 
 // contents returns every file of the partition in m.
-func contents(t testing.TB, m *fs.Mem) map[string]string {
+func contents(t testing.TB, m *fs.Mem) map[string]string { return contentsOf(t, m, "/p") }
+
+func contentsOf(t testing.TB, m *fs.Mem, path string) map[string]string {
 	t.Helper()
 	m = m.Kill()
-	dir, err := m.OpenDir("/p", true)
+	dir, err := m.OpenDir(path, true)
 	require.NoError(t, err)
 	entries, err := dir.List(".")
 	require.NoError(t, err)

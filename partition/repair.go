@@ -82,37 +82,42 @@ func (p *Partition) repair(ctx context.Context, policy RepairPolicy) (report Rep
 	if err != nil {
 		return report, err
 	}
-	if policy == KeepIntact && !p.damagedAtEnd() {
-		report, err = p.giveUpDamage(ctx)
-	} else {
-		report, err = p.rebuild(ctx, policy)
+	var lost []span
+	if !p.damagedAtEnd() {
+		lost, err = p.damaged(ctx)
 	}
-	if errors.Is(err, ErrNotDamaged) && len(aside) > 0 {
-		report, err = RepairReport{End: p.End()}, nil
+	switch {
+	case err != nil:
+	case p.damagedAtEnd() || len(lost) > 0 && policy == CutAtDamage:
+		report, err = p.rebuild(ctx, policy)
+	case len(lost) > 0:
+		report, err = p.giveUpDamage(ctx, lost)
+	case len(aside) == 0:
+		err = ErrNotDamaged
+	default:
+		report.End = p.End()
 	}
 	report.Aside = append(aside, report.Aside...)
 	return report, err
 }
 
-// giveUpDamage writes damage down as given up. No segment is changed, and
-// appends go on.
-func (p *Partition) giveUpDamage(ctx context.Context) (RepairReport, error) {
+// damaged returns what a partition has lost that appends go on in.
+func (p *Partition) damaged(ctx context.Context) (lost []span, err error) {
 	if failed := p.failure(); failed != nil {
-		return RepairReport{}, failed
+		return nil, failed
 	}
 	found, err := p.Verify(ctx, nil)
-	if err != nil {
-		return RepairReport{}, err
-	}
-	var lost []span
 	for _, e := range found {
 		if e.FromOffset < e.ToOffset { // else one copy of a header: nothing is lost
 			lost = append(lost, span{e.FromOffset, e.ToOffset})
 		}
 	}
-	if len(lost) == 0 {
-		return RepairReport{}, ErrNotDamaged
-	}
+	return lost, err
+}
+
+// giveUpDamage writes damage down as given up. No segment is changed, and
+// appends go on.
+func (p *Partition) giveUpDamage(ctx context.Context, lost []span) (report RepairReport, err error) {
 	if err = p.begin(ctx); err != nil {
 		return RepairReport{}, err
 	}
