@@ -4,6 +4,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -89,6 +90,7 @@ func TestNames(t *testing.T) {
 	mkdir := func(name string) func(Dir) error { return func(d Dir) error { return d.Mkdir(name) } }
 	remove := func(name string) func(Dir) error { return func(d Dir) error { return d.Remove(name) } }
 	rename := func(from, to string) func(Dir) error { return func(d Dir) error { return d.Rename(from, to) } }
+	link := func(name, as string) func(Dir) error { return func(d Dir) error { return d.Link(name, d, as) } }
 	list := func(name string) func(Dir) error {
 		return func(d Dir) error { _, err := d.List(name); return err }
 	}
@@ -146,6 +148,21 @@ func TestNames(t *testing.T) {
 		{"rename outside", rename("file", "../new"), errNotLocal, before},
 		{"rename from outside", rename("../file", "new"), errNotLocal, before},
 
+		{"link", link("file", "new"), nil, "empty file full new"},
+		{"link into", link("file", "empty/new"), nil, before},
+		{"link from below", link("full/inner", "new"), nil, "empty file full new"},
+		{"link taken", link("file", "full/inner"), ErrExist, before},
+		{"link to itself", link("file", "file"), ErrExist, before},
+		{"link over directory", link("file", "empty"), ErrExist, before},
+		{"link to the directory itself", link("file", "."), ErrExist, before},
+		{"link directory", link("full", "new"), ErrNotRegular, before},
+		{"link the directory itself", link(".", "new"), ErrNotRegular, before},
+		{"link missing", link("missing", "new"), ErrNotExist, before},
+		{"link to missing", link("file", "missing/new"), ErrNotExist, before},
+		{"link below file", link("file", "file/new"), ErrNotRegular, before},
+		{"link outside", link("file", "../new"), errNotLocal, before},
+		{"link from outside", link("../base/file", "new"), errNotLocal, before},
+
 		{"list", list("full"), nil, before},
 		{"list missing", list("missing"), ErrNotExist, before},
 		{"list file", list("file"), ErrNotRegular, before},
@@ -195,6 +212,82 @@ func TestRenameMovesContent(t *testing.T) {
 		create(t, d, "new", "new")
 		require.NoError(t, d.Rename("new", "old"))
 		require.Equal(t, "new", content(t, d, "old"))
+	})
+}
+
+// A link is found in its own directory, and stays when the first name goes.
+func TestLink(t *testing.T) {
+	bothFS(t, func(t *testing.T, fsys FS, dir string) {
+		from, to := openDir(t, fsys, below(fsys, dir, "from")), openDir(t, fsys, below(fsys, dir, "to"))
+		create(t, from, "f", "content")
+		require.NoError(t, to.Mkdir("sub"))
+		err := from.Link("f", to.Sub("sub"), "g")
+		if runtime.GOOS != "linux" && fsys == FS(OS{}) {
+			require.ErrorIs(t, err, ErrNoLink)
+			require.Empty(t, names(t, to, "sub"))
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, "content", content(t, to, "sub/g"))
+		require.NoError(t, from.Link("f", from, "h"))
+		require.NoError(t, from.Remove("f"))
+		require.Equal(t, "h", names(t, from, "."))
+		require.Equal(t, "content", content(t, from, "h"))
+		require.Equal(t, "content", content(t, to, "sub/g"))
+	})
+}
+
+// Nothing can be linked from one file system to another.
+func TestLinkToAnotherFileSystem(t *testing.T) {
+	bothFS(t, func(t *testing.T, fsys FS, dir string) {
+		d, m := openDir(t, fsys, dir), openDir(t, NewMem(), "/d")
+		create(t, d, "f", "content")
+		err := d.Link("f", m, "g")
+		require.ErrorIs(t, err, ErrNoLink)
+		require.ErrorContains(t, err, "link "+below(fsys, dir, "f"))
+		require.Empty(t, names(t, m, "."))
+		create(t, m, "f", "content")
+		require.ErrorIs(t, m.Link("f", d, "g"), ErrNoLink)
+		require.Equal(t, "f", names(t, d, "."))
+	})
+}
+
+func TestHolds(t *testing.T) {
+	bothFS(t, func(t *testing.T, fsys FS, dir string) {
+		at := func(name string) string { return below(fsys, dir, name) }
+		d := openDir(t, fsys, at("store"))
+		require.NoError(t, d.Mkdir("sub"))
+		openDir(t, fsys, at("store2"))
+		for path, want := range map[string]bool{
+			at("store"):                true,
+			at("store/sub"):            true,
+			at("store/missing"):        true,
+			at("store/missing/deeper"): true,
+			at("store/sub/../x"):       true,
+			at("store") + "/":          true,
+			at("store2/../store/x"):    true,
+			at("store2"):               false,
+			at("store/../x"):           false,
+			at("store2/store"):         false,
+			at("missing/store"):        false,
+			at("stor"):                 false,
+			dir:                        false,
+			below(fsys, dir, ".."):     false,
+		} {
+			held, err := d.Holds(path)
+			require.NoError(t, err, path)
+			require.Equal(t, want, held, path)
+		}
+		held, err := d.Sub("sub").Holds(at("store"))
+		require.NoError(t, err)
+		require.False(t, held)
+		held, err = d.Sub("sub").Holds(at("store/sub/x"))
+		require.NoError(t, err)
+		require.True(t, held)
+
+		require.NoError(t, d.Close())
+		_, err = d.Holds(dir)
+		require.Error(t, err)
 	})
 }
 

@@ -130,6 +130,10 @@ func renames(from, to string) step {
 	return onDir(func(d Dir) error { return d.Rename(from, to) })
 }
 
+func links(name, as string) step {
+	return onDir(func(d Dir) error { return d.Link(name, d, as) })
+}
+
 // replaces is Replace with one sector of a letter.
 func replaces(name, letter string) step {
 	return onDir(func(d Dir) error { return Replace(d, name, []byte(strings.Repeat(letter, sectorBytes))) })
@@ -207,6 +211,21 @@ func TestCrash(t *testing.T) {
 			[]string{"f:", "f:.", "f:AB g:", "f:AB g:.", "f:AB g:X", "f:X"}},
 		{"replace", []step{replaces("f", "X")},
 			[]string{"f:X"}},
+
+		{"link", []step{links("f", "g")},
+			[]string{"f:AB", "f:AB g:AB"}},
+		{"link, sync", []step{links("f", "g"), syncsDir(".")},
+			[]string{"f:AB g:AB"}},
+		{"link, remove", []step{links("f", "g"), removes("f")},
+			[]string{"", "f:AB", "f:AB g:AB", "g:AB"}},
+		{"link into a directory, sync that", []step{mkdirs("d"), syncsDir("."), links("f", "d/g"), syncsDir("d")},
+			[]string{"d/ d/g:AB f:AB"}},
+		{"write, link, sync names", []step{writes("f", 0, "X"), links("f", "g"), syncsDir(".")},
+			[]string{"f:AB g:AB", "f:XB g:XB"}},
+		{"write, link, sync by the other name", []step{writes("f", 0, "X"), links("f", "g"), syncsDir("."), syncs("g")},
+			[]string{"f:XB g:XB"}},
+		{"link, replace", []step{links("f", "g"), syncsDir("."), replaces("f", "X")},
+			[]string{"f:X g:AB"}},
 
 		{"mkdir", []step{mkdirs("d")},
 			[]string{"d/ f:AB", "f:AB"}},

@@ -20,6 +20,7 @@ var everyOp = []struct {
 	{Op{Kind: OpCreate, Name: "/d/sub/g"}, func(_ *Mem, d Dir, _ File) error { _, err := d.Sub("sub").Create("g"); return err }},
 	{Op{Kind: OpOpen, Name: "/d/f"}, func(_ *Mem, d Dir, _ File) error { _, err := d.Open("f", true); return err }},
 	{Op{Kind: OpRename, Name: "/d/sub/g", To: "/d/g"}, func(_ *Mem, d Dir, _ File) error { return d.Rename("sub/g", "g") }},
+	{Op{Kind: OpLink, Name: "/d/f", To: "/d/sub/h"}, func(_ *Mem, d Dir, _ File) error { return d.Link("f", d.Sub("sub"), "h") }},
 	{Op{Kind: OpRemove, Name: "/d/g"}, func(_ *Mem, d Dir, _ File) error { return d.Remove("g") }},
 	{Op{Kind: OpList, Name: "/d"}, func(_ *Mem, d Dir, _ File) error { _, err := d.List("."); return err }},
 	{Op{Kind: OpSyncDir, Name: "/d"}, func(_ *Mem, d Dir, _ File) error { return d.Sync(".") }},

@@ -33,6 +33,9 @@ var (
 	ErrNotRegular = errors.New("not a regular file or directory")
 	// ErrNoMapping: this file system or platform has no mapped windows.
 	ErrNoMapping = errors.New("mapping files is not supported here")
+	// ErrNoLink: the file cannot have another name there: on another disk, on
+	// a file system without links, on a platform other than Linux. Copy it.
+	ErrNoLink = errors.New("linking files is not supported here")
 )
 
 // An FS opens directories and knows which boot of the machine this is.
@@ -72,6 +75,16 @@ type Dir interface {
 	// and durable once both directories are synced.
 	Rename(from, to string) error
 
+	// Link lets the file called name also be found under the name as in
+	// another directory, or the same one, without its bytes being copied: as a
+	// clone, which is a file of its own that shares the disk space until one of
+	// them changes, where the file system has that; else as a second name of
+	// the same file. So neither may be changed from then on, by anybody who
+	// cares about the other. ErrExist if as is taken; ErrNoLink where neither
+	// is possible. A clone is as durable as its Sync, the name as that of its
+	// directory.
+	Link(name string, to Dir, as string) error
+
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
 
@@ -79,7 +92,11 @@ type Dir interface {
 	// by name.
 	List(name string) ([]Entry, error)
 
-	// Sync makes every earlier Mkdir, Create, Rename and Remove directly
+	// Holds reports whether path, resolved as OpenDir would, is this directory
+	// or lies somewhere in it, or would if it were made.
+	Holds(path string) (bool, error)
+
+	// Sync makes every earlier Mkdir, Create, Rename, Link and Remove directly
 	// inside the directory called name survive a power loss. What is inside
 	// files is not its business. On Windows it does nothing: there is no such
 	// call, and NTFS journals names in its own time.

@@ -98,7 +98,7 @@ func (m *Mem) do(op Op, effect func() error) error {
 
 // OpenDir implements FS.
 func (m *Mem) OpenDir(name string, create bool) (Dir, error) {
-	full := path.Clean("/" + filepath.ToSlash(name))
+	full := fullPath(name)
 	d := &memDir{m: m, at: full, prefix: ".", closed: new(atomic.Bool)}
 	if create {
 		err := m.do(Op{Kind: OpOpenDir, Name: full}, func() (err error) {
@@ -113,6 +113,9 @@ func (m *Mem) OpenDir(name string, create bool) (Dir, error) {
 	d.base, err = m.root.dirAt(full[1:])
 	return d.orNil(wrap(OpOpenDir.String(), full, err))
 }
+
+// fullPath is a path given to a Mem from "/".
+func fullPath(name string) string { return path.Clean("/" + filepath.ToSlash(name)) }
 
 // makeDirLocked makes the directory at full as OS does: see makeDir.
 func (m *Mem) makeDirLocked(full string) (*node, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"strings"
 	"sync/atomic"
 )
 
@@ -141,6 +142,46 @@ func (d *memDir) renameLocked(from, to string) error {
 	}
 	d.m.applyLocked(half{dir, last, nil}, half{toDir, toLast, moved})
 	return nil
+}
+
+// Link implements Dir. Both names are of the same file. A directory of another
+// file system, another Mem too, is ErrNoLink.
+func (d *memDir) Link(name string, to Dir, as string) error {
+	t, ok := to.(*memDir)
+	if !ok || t.m != d.m {
+		return wrap(OpLink.String(), d.path(name), ErrNoLink)
+	}
+	return d.m.do(Op{Kind: OpLink, Name: d.path(name), To: t.path(as)}, func() error {
+		file, err := d.fileLocked(name)
+		if err != nil {
+			return err
+		}
+		dir, last, err := t.freeLocked(as)
+		if err == nil {
+			d.m.applyLocked(half{dir, last, file})
+		}
+		return err
+	})
+}
+
+// Holds implements Dir.
+func (d *memDir) Holds(name string) (bool, error) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	self, err := d.dirLocked(".")
+	if err != nil {
+		return false, wrap("resolve", d.path("."), err)
+	}
+	at := d.m.root
+	for next := range strings.SplitSeq(fullPath(name)[1:], "/") {
+		if at == self || at == nil {
+			break
+		}
+		if next != "" {
+			at = at.names[next]
+		}
+	}
+	return at == self, nil
 }
 
 func (d *memDir) List(name string) ([]Entry, error) {

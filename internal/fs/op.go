@@ -13,6 +13,7 @@ const (
 	OpCreate
 	OpOpen
 	OpRename
+	OpLink
 	OpRemove
 	OpList
 	OpSyncDir
@@ -33,6 +34,7 @@ var opNames = [...]string{
 	OpCreate:   "create",
 	OpOpen:     "open",
 	OpRename:   "rename",
+	OpLink:     "link",
 	OpRemove:   "remove",
 	OpList:     "list",
 	OpSyncDir:  "sync directory",
@@ -59,7 +61,7 @@ type Op struct {
 	N    int64 // 1 for the first operation of this Mem
 	Kind OpKind
 	Name string // full path, from "/"
-	To   string // the new full path, of OpRename only
+	To   string // the new full path, of OpRename and OpLink only
 
 	// Off and Len are the range in bytes of OpReadAt, OpWriteAt and
 	// OpAllocate. OpTruncate and OpMap have their size in Len.
@@ -70,8 +72,8 @@ type Op struct {
 // same give the same lines.
 func (o Op) String() string {
 	switch o.Kind {
-	case OpRename:
-		return fmt.Sprintf("rename %s to %s", o.Name, o.To)
+	case OpRename, OpLink:
+		return fmt.Sprintf("%s %s to %s", o.Kind, o.Name, o.To)
 	case OpReadAt, OpWriteAt, OpAllocate:
 		return fmt.Sprintf("%s %s [%d,%d)", o.Kind, o.Name, o.Off, o.Off+o.Len)
 	case OpTruncate, OpMap:

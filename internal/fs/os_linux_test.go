@@ -96,3 +96,66 @@ func openDescriptors(t *testing.T) int {
 	require.NoError(t, err)
 	return len(fds)
 }
+
+// Whichever way a file was linked, its bytes are there once.
+func TestLinkSharesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	d := openDir(t, OS{}, dir).(*osDir)
+	create(t, d, "f", "content")
+	f, err := d.openRegular("f", os.O_RDONLY)
+	require.NoError(t, err)
+	defer f.Close()
+
+	cloned, err := clone(f, d, "cloned")
+	require.NoError(t, err)
+	if cloned {
+		require.Equal(t, "content", content(t, d, "cloned"))
+		onFile("cloned", func(f File) error { _, err := f.WriteAt([]byte("C"), 0); return err })(t, d)
+		require.Equal(t, "content", content(t, d, "f"), "a clone is a file of its own")
+		require.NoError(t, d.Remove("cloned"))
+	}
+	require.Equal(t, "f", names(t, d, "."), "a refused clone leaves nothing")
+
+	require.NoError(t, hardLink(f, d, "linked"))
+	require.Equal(t, "content", content(t, d, "linked"))
+	was, err := os.Stat(filepath.Join(dir, "f"))
+	require.NoError(t, err)
+	is, err := os.Stat(filepath.Join(dir, "linked"))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(was, is))
+
+	require.ErrorIs(t, hardLink(f, d, "linked"), ErrExist)
+	require.ErrorIs(t, linkFile(f, d, "linked"), ErrExist)
+	require.Equal(t, "f linked", names(t, d, "."))
+}
+
+// What is linked is what was opened, whatever its name stands for by then.
+func TestLinkIsOfTheOpenFile(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir()).(*osDir)
+	create(t, d, "f", "first")
+	f, err := d.openRegular("f", os.O_RDONLY)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, d.Rename("f", "moved"))
+	create(t, d, "f", "second")
+	require.NoError(t, hardLink(f, d, "linked"))
+	require.Equal(t, "first", content(t, d, "linked"))
+}
+
+func TestLinkAcrossDevices(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir()).(*osDir)
+	create(t, d, "f", "content")
+	f, err := d.openRegular("f", os.O_RDONLY)
+	require.NoError(t, err)
+	defer f.Close()
+	require.ErrorIs(t, hardLink(f, openDir(t, OS{}, "/proc").(*osDir), "linked"), ErrNoLink)
+}
+
+func TestNoLink(t *testing.T) {
+	for err, want := range map[error]bool{
+		nil: false, unix.EXDEV: true, unix.EPERM: true, unix.EMLINK: true, unix.EOPNOTSUPP: true,
+		unix.EEXIST: false, unix.ENOSPC: false, unix.EIO: false, unix.EROFS: false,
+	} {
+		require.Equal(t, want, noLink(err), "%v", err)
+	}
+}

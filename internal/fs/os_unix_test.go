@@ -53,6 +53,9 @@ func TestOSRefusesSpecialFiles(t *testing.T) {
 			require.ErrorIs(t, d.Rename("file", "special/x"), ErrNotRegular)
 			require.ErrorIs(t, d.Rename("special/x", "y"), ErrNotRegular)
 			require.ErrorIs(t, d.Remove("special/x"), ErrNotRegular)
+			require.ErrorIs(t, d.Link("special", d, "y"), ErrNotRegular)
+			require.ErrorIs(t, d.Link("file", d, "special/x"), ErrNotRegular)
+			require.ErrorIs(t, d.Link("file", d, "special"), ErrExist)
 
 			entries, err := d.List(".")
 			require.NoError(t, err)
@@ -92,6 +95,38 @@ func TestRemoveAllDoesNotFollow(t *testing.T) {
 	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "a", "link")))
 	require.NoError(t, RemoveAll(d, "a"))
 	require.FileExists(t, filepath.Join(outside, "f"))
+}
+
+// A directory is the same one by whichever way one comes to it.
+func TestHoldsFollowsLinks(t *testing.T) {
+	dir := t.TempDir()
+	d := openDir(t, OS{}, filepath.Join(dir, "store"))
+	require.NoError(t, d.Mkdir("sub"))
+	link := func(to, name string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.Symlink(to, path))
+		return path
+	}
+	inside, outside := link("store/sub", "inside"), link("..", "store/outside")
+	loop := link("loop", "loop")
+	for path, want := range map[string]bool{
+		inside:                          true,
+		filepath.Join(inside, "x"):      true,
+		outside:                         false,
+		filepath.Join(outside, "x"):     false,
+		filepath.Join(outside, "store"): true,
+	} {
+		held, err := d.Holds(path)
+		require.NoError(t, err, path)
+		require.Equal(t, want, held, path)
+	}
+	_, err := d.Holds(loop)
+	require.ErrorContains(t, err, "resolve "+loop)
+
+	t.Chdir(filepath.Join(dir, "store", "sub"))
+	held, err := d.Holds("x")
+	require.NoError(t, err)
+	require.True(t, held, "relative")
 }
 
 // The path itself belongs to the user, who may well have /var on another disk.

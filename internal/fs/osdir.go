@@ -91,6 +91,77 @@ func (d *osDir) rename(from, to string) error {
 	return d.root.Rename(f, t)
 }
 
+// Link implements Dir. On Linux it clones where it can (Btrfs, XFS, bcachefs,
+// ZFS), else links.
+func (d *osDir) Link(name string, to Dir, as string) error {
+	t, ok := to.(*osDir)
+	if !ok {
+		return wrap("link", d.path(name), ErrNoLink)
+	}
+	return wrap("link", d.path(name)+" to "+t.path(as), d.link(name, t, as))
+}
+
+func (d *osDir) link(name string, to *osDir, as string) error {
+	p, err := d.at(name)
+	if err != nil {
+		return err
+	}
+	q, err := to.at(as)
+	if err != nil {
+		return err
+	}
+	f, err := d.openRegular(p, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	return closeAfter(f, linkFile(f, to, q))
+}
+
+// Holds implements Dir. It compares directories and not their names: those may
+// differ in case, or be mounted in two places.
+func (d *osDir) Holds(path string) (bool, error) {
+	held, err := d.holds(path)
+	return held, wrap("resolve", path, err)
+}
+
+func (d *osDir) holds(path string) (bool, error) {
+	self, err := d.root.Stat(d.prefix)
+	if err != nil {
+		return false, err
+	}
+	at, err := existing(path)
+	if err != nil {
+		return false, err
+	}
+	for {
+		fi, err := os.Stat(at)
+		if err != nil || os.SameFile(fi, self) {
+			return err == nil, err
+		}
+		parent := filepath.Dir(at)
+		if parent == at {
+			return false, nil
+		}
+		at = parent
+	}
+}
+
+// existing returns the deepest directory, or file, that exists on the way to
+// path, without symbolic links: they have another parent than their name has.
+func existing(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if !errors.Is(err, ErrNotExist) {
+			return real, err
+		}
+		path = filepath.Dir(path)
+	}
+}
+
 func (d *osDir) Create(name string) (File, error) {
 	p, err := d.at(name)
 	if err != nil {
