@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
@@ -29,8 +30,9 @@ type Options struct {
 	// silence.
 	Logger *slog.Logger
 
-	fs        fs.FS // nil: the operating system's
-	forceHeap bool  // no mapped windows
+	fs        fs.FS        // nil: the operating system's
+	clock     *clock.Clock // nil: a new one
+	forceHeap bool         // no mapped windows
 }
 
 // DefaultPartitions is how many partitions a topic gets if nobody says.

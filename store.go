@@ -39,6 +39,8 @@ type Store struct {
 	shared *partition.Shared // immutable
 	cfg    Options           // immutable
 
+	keeper keeper
+
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
 
@@ -63,6 +65,9 @@ type storeMeta struct {
 	Store  meta.ID `json:"store"`
 	Epoch  uint32  `json:"epoch"`
 	Boot   string  `json:"boot"`
+	// Archive says that segments are moved here by another store: it may be
+	// read, and not be opened for writing.
+	Archive bool `json:"archive,omitempty"`
 }
 
 type checkpointMeta struct {
@@ -99,8 +104,10 @@ func open(path string, o Options) (s *Store, err error) {
 		o.fs = fs.OS{}
 	}
 	s = &Store{cfg: o, log: o.Logger, topics: map[string]*Topic{}, broken: map[string]error{}}
+	s.keeper.kick = make(chan struct{}, 1)
+	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())
 	s.shared, err = partition.NewShared(partition.SharedOptions{
-		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, ForceHeap: o.forceHeap,
+		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, ForceHeap: o.forceHeap,
 	})
 	if err != nil {
 		return nil, err
@@ -116,6 +123,7 @@ func open(path string, o Options) (s *Store, err error) {
 		s.shared.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
 	}
+	s.startKeeper()
 	return s, nil
 }
 
@@ -462,6 +470,7 @@ func (s *Store) deleteLocked(t *Topic, name string) error {
 // partition ended, and lets the directory go. Waiting readers get ErrClosed.
 // A second Close returns ErrClosed.
 func (s *Store) Close() error {
+	s.keeper.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -25,6 +25,10 @@ type Topic struct {
 	mixed bool                       // guarded by store.mu; a change of settings failed: some partitions may have it
 	loads sync.Pool                  // of *[]partitioner.Load
 	batch sync.Pool                  // of *batch
+
+	keeping   chan struct{}    // held, one place, by who enforces retention
+	archiving archiving        //
+	quota     *partition.Quota // immutable; its limit is changed with state
 }
 
 // A topicState is a topic's configuration and what its partitioner can do.
@@ -98,8 +102,19 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 			return fmt.Errorf("configure topic %s: %w", t.name, known(err))
 		}
 	}
-	t.state.Store(newTopicState(next, old.placement))
+	t.setState(newTopicState(next, old.placement))
+	t.store.keeper.wake()
 	return nil
+}
+
+// setState puts settings in force that are not a partition's.
+func (t *Topic) setState(st *topicState) {
+	t.state.Store(st)
+	limit := int64(Unlimited)
+	if r := st.config.Retention; r.Full == Refuse {
+		limit = r.TopicBytes
+	}
+	t.quota.SetLimit(limit)
 }
 
 // matches returns a *MismatchError if config has something else than what is
@@ -128,7 +143,7 @@ func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) e
 	write := func() error { return t.write(next, old.placement) }
 	configure := func() error { return t.configure(ctx, next) }
 	tell := func() error {
-		t.state.Store(newTopicState(next, old.placement))
+		t.setState(newTopicState(next, old.placement))
 		return nil
 	}
 	steps := []func() error{write, tell, configure}

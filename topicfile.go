@@ -144,6 +144,7 @@ func (s *Store) createLocked(name string, config TopicConfig) (*Topic, error) {
 		return nil, fmt.Errorf("create topic %s: %w", name, known(err))
 	}
 	s.topics[name] = t
+	s.keeper.wake()
 	return t, nil
 }
 
@@ -243,8 +244,11 @@ func (s *Store) loadTopic(e fs.Entry, vouchers map[vouch]*partition.Checkpoint) 
 // openTopic opens the partitions, side by side. One whose disk fails is there
 // and fails at everything.
 func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
-	t := &Topic{store: s, name: m.Name, id: m.Topic, parts: make([]*partition.Partition, config.Partitions)}
-	t.state.Store(newTopicState(config, m.Generations[0].Placement))
+	t := &Topic{
+		store: s, name: m.Name, id: m.Topic, parts: make([]*partition.Partition, config.Partitions),
+		keeping: make(chan struct{}, 1), quota: partition.NewQuota(),
+	}
+	t.setState(newTopicState(config, m.Generations[0].Placement))
 	parent := s.dir.Sub(topicsDir + "/" + m.Name + "/" + partitionsDir)
 	var g errgroup.Group
 	g.SetLimit(openAtOnce)
@@ -272,6 +276,7 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		Clean:      s.file.vouched,
 		SameBoot:   s.file.sameBoot,
 		Validate:   s.cfg.Validate,
+		Quota:      t.quota,
 		Logger:     s.log,
 		OnEvent:    s.notify,
 	}

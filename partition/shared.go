@@ -43,6 +43,8 @@ type SharedOptions struct {
 	// Begin is called before the first change that any partition makes, and
 	// may be called again. It returns the epoch for what is written. Nil: 0.
 	Begin func() (epoch uint32, err error)
+	// Clock tells the time; nil starts one.
+	Clock *clock.Clock
 	// ForceHeap keeps mapped windows from being used.
 	ForceHeap bool
 }
@@ -54,6 +56,7 @@ type Shared struct {
 	fs        fs.FS
 	files     *segment.Files
 	clock     *clock.Clock
+	opened    int64 // when it was made, by the clock
 	begin     func() (uint32, error)
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
@@ -85,9 +88,13 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	if o.Begin == nil {
 		o.Begin = func() (uint32, error) { return 0, nil }
 	}
+	if o.Clock == nil {
+		o.Clock = clock.Start()
+	}
 	s := &Shared{
 		fs:        o.FS,
-		clock:     clock.Start(),
+		clock:     o.Clock,
+		opened:    o.Clock.Now(),
 		begin:     o.Begin,
 		forceHeap: o.ForceHeap,
 		syncs:     make(chan struct{}, maxSyncs),

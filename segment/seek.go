@@ -272,4 +272,10 @@ func (s *Segment) LastAppended() (int64, error) {
 
 // Ended notes when the writer appended the last batch, by its clock: batch
 // times can be ahead of that.
-func (s *Segment) Ended(at int64) { s.last.Store(at) }
+func (s *Segment) Ended(at int64) {
+	s.last.Store(at)
+	s.mine.Store(true)
+}
+
+// Mine reports whether Ended was called.
+func (s *Segment) Mine() bool { return s.mine.Load() }

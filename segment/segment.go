@@ -42,6 +42,7 @@ type Segment struct {
 	window   atomic.Pointer[window] // while it is mapped
 	before   *window                // the last window there was; the writer's
 	last     atomic.Int64           // when its last batch was appended, if that was found out; 0: not yet
+	mine     atomic.Bool            // last is by the writer's clock
 
 	writing atomic.Bool                 // the index is the writer's to keep
 	mu      sync.Mutex                  // guards loading and building an index

@@ -17,6 +17,8 @@ type Clock struct {
 	slept  atomic.Int64
 	asleep func() int64 // total time suspended since boot, nanoseconds
 	before int64        // that, at start
+	// skipped is how far Skip moved it.
+	skipped atomic.Int64
 }
 
 // Start returns a clock that begins at the wall clock's time.
@@ -29,7 +31,7 @@ func Start() *Clock {
 
 // Now returns the time in nanoseconds since 1970 UTC.
 func (c *Clock) Now() int64 {
-	return c.wall + int64(time.Since(c.start)) + c.slept.Load()
+	return c.wall + int64(time.Since(c.start)) + c.slept.Load() + c.skipped.Load()
 }
 
 // Wake adds the time that the machine was suspended since the last call. It
@@ -42,3 +44,7 @@ func (c *Clock) Wake() {
 		c.slept.Store(slept)
 	}
 }
+
+// Skip moves the clock forward, as a suspension of the machine does. It is for
+// tests that would have to wait.
+func (c *Clock) Skip(d time.Duration) { c.skipped.Add(int64(d)) }

@@ -1,0 +1,151 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// A Sealed is a segment that takes no more appends. Retention removes it by
+// Trim(ctx, To).
+type Sealed struct {
+	From, To int64 // offsets [From, To)
+	Bytes    int64 // length of its file
+
+	p   *Partition
+	seg *segment.Segment
+}
+
+// Sealed returns sealed segment i, counted from the oldest, and whether there
+// is one.
+func (p *Partition) Sealed(i int) (s Sealed, ok bool) {
+	list := p.all()
+	if i >= len(list)-1 || !list[i].Sealed() {
+		return s, false
+	}
+	seg := list[i]
+	return Sealed{From: seg.Base, To: seg.End(), Bytes: seg.Readable(), p: p, seg: seg}, true
+}
+
+// Name returns the name of its file.
+func (s Sealed) Name() string { return s.seg.Name() }
+
+// LastAppended returns when its last record was appended. Of a segment that is
+// older than this Open, that is at most the time of the Open, whatever the
+// records say: a clock that was once ahead must not keep it for ever.
+func (s Sealed) LastAppended() (time.Time, error) {
+	t, err := s.seg.LastAppended()
+	if opened := s.p.shared.opened; t == 0 || t > opened && !s.seg.Mine() {
+		t = opened
+	}
+	if err != nil {
+		err = s.p.errorf("find the last record of a segment of", err)
+	}
+	return time.Unix(0, t).UTC(), err
+}
+
+// FirstAppended returns the time of its first record that can be read, the
+// zero time if there is none.
+func (s Sealed) FirstAppended() (time.Time, error) {
+	t, err := s.seg.FirstTime()
+	if err != nil {
+		return time.Time{}, s.p.errorf("find the first record of a segment of", err)
+	}
+	if t == 0 {
+		return time.Time{}, nil
+	}
+	return time.Unix(0, t).UTC(), nil
+}
+
+// Open opens its file until done is called, also if it is removed meanwhile.
+func (s Sealed) Open() (file io.ReaderAt, done func(), err error) {
+	f, err := s.seg.Borrow()
+	if err != nil {
+		return nil, nil, s.p.errorf("read a segment of", err)
+	}
+	return f, s.seg.Release, nil
+}
+
+// Now returns the time by the partition's clock: that of its timestamps.
+func (p *Partition) Now() time.Time { return time.Unix(0, p.shared.clock.Now()).UTC() }
+
+// RollOld ends the active segment if its last record was appended at or before
+// a time, so that the segment can be removed. Appends wait meanwhile.
+func (p *Partition) RollOld(ctx context.Context, before time.Time) error {
+	p.mu.Lock()
+	t, opened := p.tail, p.shared.opened
+	last := t.used
+	if last == 0 { // nothing was appended since Open
+		last = min(t.time, opened)
+	}
+	old := p.failed == nil && !p.closing && t.seg != nil && t.seg.Base < t.next && last <= before.UnixNano()
+	p.mu.Unlock()
+	if !old {
+		return nil
+	}
+	done, err := p.beginUpkeep(ctx, "roll")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err = p.rollEarly(ctx); err != nil {
+		return p.errorf("roll", diskFull(err))
+	}
+	return nil
+}
+
+// CopyTo makes the segment's file appear in another directory, under the same
+// name and durable but for that name: as a clone or a second name of the same
+// file where the file system can do that, else as a copy. What stood there
+// under the name is replaced.
+func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
+	name := s.Name()
+	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := s.p.dir.Link(name, dir, name)
+	if !errors.Is(err, fs.ErrNoLink) {
+		return err
+	}
+	f, err := s.seg.Borrow()
+	if err != nil {
+		return err
+	}
+	defer s.seg.Release()
+	tmp := name + ".tmp"
+	if err = dir.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err = ctx.Err(); err == nil {
+		err = copyFile(f, 0, s.Bytes, dir, tmp)
+	}
+	if err == nil {
+		err = dir.Rename(tmp, name)
+	}
+	return err
+}
+
+// DescribeArchived writes the partition.json of a directory that segments are
+// archived in, beginning with that of base offset from, unless it says the
+// same already.
+func (p *Partition) DescribeArchived(dir fs.Dir, from int64) error {
+	var m partitionMeta
+	gaps := *p.gaps.Load()
+	err := meta.Read(dir, partitionFile, &m)
+	switch {
+	case err == nil && slices.Equal(m.Gaps, gaps):
+		return nil
+	case err == nil:
+		from = min(from, m.Start)
+		gaps = merged(append(slices.Clone(m.Gaps), gaps...))
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return meta.Write(dir, partitionFile, &partitionMeta{Format: meta.Format, Start: from, Gaps: gaps})
+}
