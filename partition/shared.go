@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,7 @@ type Shared struct {
 	begin     func() (uint32, error)
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
+	verifies  chan struct{} // one place for each segment that is verified now
 	buffers   sync.Pool     // of *[]byte
 	waiting   atomic.Int32  // appenders that wait for their group
 
@@ -98,6 +100,7 @@ func NewShared(o SharedOptions) (*Shared, error) {
 		begin:     o.Begin,
 		forceHeap: o.ForceHeap,
 		syncs:     make(chan struct{}, maxSyncs),
+		verifies:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	s.files = segment.NewFiles(o.MaxOpenFiles, s.relieve)
 	return s, nil

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	iofs "io/fs"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/record"
@@ -21,105 +24,123 @@ const verifyChunkBytes = 1 << 20
 // nothing is lost yet.
 //
 // Appends, reads and trims go on meanwhile; what is appended after Verify began
-// is not looked at. The files are read as the operating system gives them, so
+// is not looked at. Segments are read side by side, as many of all partitions as
+// there are processors. The files are read as the operating system gives them, so
 // what it has in memory is not fetched from the disk again. read, which may be
-// nil, is told now and then how many bytes more were read. An error is the
+// nil, is told now and then, from several goroutines, how many bytes more were
+// read. An error is the
 // context's or the file system's, and then comes with what was found in the
 // other segments.
 func (p *Partition) Verify(ctx context.Context, read func(bytes int64)) ([]*CorruptError, error) {
 	if err := p.checkRead(ctx); err != nil {
 		return nil, err
 	}
-	if read == nil {
-		read = func(int64) {}
+	v := verifier{p: p, read: read}
+	list := p.all()
+	found, errs := make([][]*CorruptError, len(list)+1), make([]error, len(list))
+	var g errgroup.Group
+	g.SetLimit(cap(p.shared.verifies))
+	expected := p.Start()
+	for i, s := range list {
+		from := expected
+		expected = s.End()
+		g.Go(func() error {
+			p.shared.verifies <- struct{}{}
+			defer func() { <-p.shared.verifies }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				found[i], errs[i] = v.segment(ctx, s, from)
+			}
+			return nil
+		})
 	}
-	v := verifier{p: p, read: read, expected: p.Start()}
-	var errs []error
-	for _, s := range p.all() {
-		err := v.segment(ctx, s)
-		if e := ctx.Err(); e != nil {
-			return v.found, p.errorf("verify", e)
-		}
-		if err != nil {
-			errs = append(errs, p.errorf("verify", err))
-		}
+	g.Wait() //nolint:errcheck // the functions return nil
+	if end := p.End(); expected < end && p.damagedAtEnd() {
+		found[len(list)] = v.lost(nil, "", 0, 0, expected, end, errMissing)
 	}
-	if end := p.End(); len(errs) == 0 && v.expected < end && p.damagedAtEnd() {
-		v.lost("", 0, 0, v.expected, end, errMissing)
+	err := errors.Join(errs...)
+	if ctx.Err() != nil {
+		err = ctx.Err() // once
 	}
-	return v.found, errors.Join(errs...)
+	if err != nil {
+		err = p.errorf("verify", err)
+	}
+	return slices.Concat(found...), err
 }
 
 // damagedAtEnd reports whether appends are refused because of damage.
 func (p *Partition) damagedAtEnd() bool { return errors.Is(p.failure(), ErrCorrupt) }
 
-// A verifier collects damage.
+// A verifier looks for damage.
 type verifier struct {
-	p        *Partition
-	read     func(int64)
-	expected int64 // offset that has to come next
-	found    []*CorruptError
+	p    *Partition
+	read func(int64)
 }
 
-// lost notes a damaged range, unless it was given up or trimmed.
-func (v *verifier) lost(file string, pos, to, from, upto int64, cause error) {
+// lost adds a damaged range to found, unless it was given up or trimmed.
+func (v *verifier) lost(found []*CorruptError, file string, pos, to, from, upto int64, cause error) []*CorruptError {
 	p := v.p
-	if upto <= p.Start() && from < upto || from < upto && p.givenUp(from, upto) {
-		return
+	if from < upto && (upto <= p.Start() || p.givenUp(from, upto)) {
+		return found
 	}
-	v.found = append(v.found, &CorruptError{p.opts.Topic, p.opts.Number, file, pos, to, from, upto, cause})
+	return append(found, &CorruptError{p.opts.Topic, p.opts.Number, file, pos, to, from, upto, cause})
 }
 
-// segment verifies one segment and what should be between it and the one
-// before.
-func (v *verifier) segment(ctx context.Context, s *segment.Segment) error {
+// segment verifies one segment, and whether it follows on the offset that it
+// should.
+func (v *verifier) segment(ctx context.Context, s *segment.Segment, expected int64) (found []*CorruptError, err error) {
 	end := s.End() // before the position: so all of it can be read
 	limit := s.Readable()
-	if s.PrevEnd > v.expected {
-		v.lost("", 0, 0, v.expected, s.PrevEnd, errMissing)
+	if s.PrevEnd > expected {
+		found = v.lost(found, "", 0, 0, expected, s.PrevEnd, errMissing)
 	}
-	v.expected = end
-	err := v.header(s)
+	found, err = v.header(found, s, end)
 	if err == nil {
-		err = v.batches(ctx, s, limit, end)
+		found, err = v.batches(ctx, found, s, limit, end)
 	}
 	switch {
-	case err == nil, end <= v.p.Start(): // it was trimmed meanwhile
-		return nil
+	case err == nil:
+		return found, nil
+	case end <= v.p.Start(): // it was trimmed meanwhile
+		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
-		v.lost(s.Name(), 0, limit, s.Base, end, errMissing)
-		return nil
+		return v.lost(found, s.Name(), 0, limit, s.Base, end, errMissing), nil
 	case errors.Is(err, iofs.ErrClosed) && v.p.ended.Load():
-		return ErrClosed
+		return found, ErrClosed
 	}
-	return err
+	return found, err
 }
 
 // header reads both copies of the header again.
-func (v *verifier) header(s *segment.Segment) error {
+func (v *verifier) header(found []*CorruptError, s *segment.Segment, end int64) ([]*CorruptError, error) {
 	bad, err := s.CheckHeader()
-	if bad != nil {
-		upto := s.Base
-		if bad.To-bad.From == segment.FirstFrame { // the next Open will find no segment there
-			upto = s.End()
-		}
-		v.lost(s.Name(), bad.From, bad.To, s.Base, upto, bad.Cause)
+	if bad == nil {
+		return found, err
 	}
-	return err
+	upto := s.Base
+	if bad.To-bad.From == segment.FirstFrame { // the next Open will find no segment there
+		upto = end
+	}
+	return v.lost(found, s.Name(), bad.From, bad.To, s.Base, upto, bad.Cause), err
 }
 
 // batches reads the batches of a segment.
-func (v *verifier) batches(ctx context.Context, s *segment.Segment, limit, end int64) error {
+func (v *verifier) batches(ctx context.Context, found []*CorruptError, s *segment.Segment, limit, end int64) ([]*CorruptError, error) {
 	var c segment.Scanner
 	c.Most = verifyChunkBytes
 	c.Start(s, segment.FirstFrame, s.Base, limit)
+	told := int64(0)
+	tell := func() {
+		if v.read != nil {
+			v.read(c.Position() - told)
+		}
+		told = c.Position()
+	}
+	defer tell()
 	var b record.Batch
-	for told := int64(0); ; {
-		if done := c.Position() - told; done >= verifyChunkBytes {
-			v.read(done)
-			told = c.Position()
-			if err := ctx.Err(); err != nil {
-				return err
+	for {
+		if c.Position()-told >= verifyChunkBytes {
+			if tell(); ctx.Err() != nil {
+				return found, ctx.Err()
 			}
 		}
 		pos, offset := c.Position(), c.Offset()
@@ -129,25 +150,22 @@ func (v *verifier) batches(ctx context.Context, s *segment.Segment, limit, end i
 		case err == nil:
 			continue
 		case err == io.EOF, errors.As(err, &damage) && offset >= end:
-			v.read(c.Position() - told)
 			if offset < end {
-				v.lost(s.Name(), pos, limit, offset, end, segment.ErrEmpty)
+				found = v.lost(found, s.Name(), pos, limit, offset, end, segment.ErrEmpty)
 			}
-			return nil
+			return found, nil
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			v.lost(s.Name(), pos, limit, offset, end, err)
-			return nil
+			return v.lost(found, s.Name(), pos, limit, offset, end, err), nil
 		case damage == nil:
-			return err
+			return found, err
 		}
-		found, err := c.Search(end)
+		more, err := c.Search(end)
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
+			return found, err
 		}
-		if !found {
-			v.lost(s.Name(), pos, limit, offset, end, damage.Cause)
-			return nil
+		if !more {
+			return v.lost(found, s.Name(), pos, limit, offset, end, damage.Cause), nil
 		}
-		v.lost(s.Name(), pos, c.Position(), offset, c.Offset(), damage.Cause)
+		found = v.lost(found, s.Name(), pos, c.Position(), offset, c.Offset(), damage.Cause)
 	}
 }
