@@ -17,9 +17,12 @@ type keeper struct {
 	done sync.WaitGroup
 }
 
-// How often ages are looked at: a tenth of the shortest, within bounds.
+// How often retention looks around: a tenth of the shortest age, within bounds,
+// and when a segment was rolled, but no more than once a second: each pass that
+// removes something waits for the disk a few times, and appends at level Sync
+// wait with it.
 const (
-	minKeepEvery = 50 * time.Millisecond
+	minKeepEvery = time.Second
 	maxKeepEvery = time.Minute
 )
 
@@ -57,6 +60,11 @@ func (s *Store) keep() {
 		again = nil
 		if wait := s.keepAll(); wait > 0 {
 			again = time.After(wait)
+		}
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-time.After(minKeepEvery):
 		}
 	}
 }

@@ -142,6 +142,9 @@ func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) e
 	}
 	write := func() error { return t.write(next, old.placement) }
 	configure := func() error { return t.configure(ctx, next) }
+	if next.ofPartition() == old.config.ofPartition() && !t.mixed {
+		configure = func() error { return nil } // appends need not wait
+	}
 	tell := func() error {
 		t.setState(newTopicState(next, old.placement))
 		return nil

@@ -365,7 +365,6 @@ func (p *Partition) abortLocked(cause error) {
 	}
 	p.groups = nil
 	p.tail = p.committedLocked()
-	p.recountLocked()
 	if p.tail.seg != nil {
 		p.tail.seg.Unnote(p.tail.pos)
 	}
@@ -388,6 +387,9 @@ func (p *Partition) committedLocked() tail {
 func (p *Partition) finishGroupLocked(g *group, err error) {
 	g.finished, g.err = true, err
 	p.pending -= int64(len(g.buf))
+	if err != nil {
+		p.countLocked(-len(g.buf))
+	}
 	for _, w := range g.waiters {
 		if !w.gone {
 			w.ch <- outcome{err: err}

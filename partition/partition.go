@@ -257,7 +257,7 @@ func (p *Partition) addSegmentLocked(s *segment.Segment) {
 	old := p.all()
 	list := append(old[:len(old):len(old)], s)
 	p.segments.Store(&list)
-	p.recountLocked()
+	p.countLocked(segment.FirstFrame)
 }
 
 // Checkpoint returns where the partition ended. It is for use after a Close

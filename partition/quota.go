@@ -32,7 +32,7 @@ func (p *Partition) refusesLocked(size int) bool {
 	return q != nil && q.used.Load()+int64(size) > q.limit.Load()
 }
 
-// countLocked counts bytes that were gathered or written.
+// countLocked counts bytes that were gathered, or are gone.
 func (p *Partition) countLocked(size int) {
 	if q := p.opts.Quota; q != nil {
 		p.counted += int64(size)
@@ -40,8 +40,7 @@ func (p *Partition) countLocked(size int) {
 	}
 }
 
-// recountLocked counts everything anew: after segments came or went, or
-// batches that were gathered were not written.
+// recountLocked counts everything anew.
 func (p *Partition) recountLocked() {
 	q := p.opts.Quota
 	if q == nil {

@@ -170,9 +170,11 @@ func (p *Partition) dropTrimmed() (gone []*segment.Segment) {
 	if n == 0 {
 		return nil
 	}
-	rest := slices.Clone(list[n:])
+	rest := list[n:]
 	p.segments.Store(&rest)
-	p.recountLocked()
+	for _, s := range list[:n] {
+		p.countLocked(-int(s.Readable()))
+	}
 	return list[:n]
 }
 

@@ -1,0 +1,187 @@
+package braidlog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/braidlog/braidlog/internal/clock"
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/segment"
+)
+
+// BenchmarkVerify verifies a store of 1 GiB. The floor reads the same files
+// with preads of 1 MiB and takes CRC-32C of them, in as many goroutines.
+func BenchmarkVerify(b *testing.B) {
+	for _, batch := range []int{1, 100} {
+		b.Run(fmt.Sprintf("batches of %d", batch), func(b *testing.B) {
+			dir := b.TempDir()
+			s, err := Open(dir, Options{})
+			require.NoError(b, err)
+			topic := ensure(b, s, TopicConfig{Durability: OS, SegmentBytes: 64 << 20})
+			fill(b, topic, batch, 1<<30)
+			require.NoError(b, s.Close()) // so that no file has more than is read
+			s, err = Open(dir, Options{})
+			require.NoError(b, err)
+			defer s.Close()
+			floor := func(int) { checksumStore(b, dir+"/topics/orders/partitions", topic.NumPartitions()) }
+			measure(b, 1, floor, func(int) {
+				r, err := s.Verify(b.Context())
+				require.NoError(b, err)
+				require.Empty(b, r.Damaged)
+				b.SetBytes(r.Bytes)
+			})
+		})
+	}
+}
+
+// fill appends records of 1 KiB until the topic has so many bytes.
+func fill(b *testing.B, topic *Topic, batch int, bytes int64) {
+	recs := make([]Record, batch)
+	for n := 0; topic.quota.Used() < bytes; n++ {
+		for i := range recs {
+			recs[i] = Record{Key: fmt.Appendf(nil, "customer-%d", n*batch+i), Value: make([]byte, 1<<10)}
+		}
+		require.NoError(b, topic.AppendBatch(b.Context(), recs))
+	}
+	require.NoError(b, topic.Sync(b.Context()))
+}
+
+// checksumStore reads all segments in as many goroutines as Verify does.
+func checksumStore(b *testing.B, dir string, partitions int) {
+	var todo []func()
+	for i := range partitions {
+		d, err := fs.OS{}.OpenDir(fmt.Sprintf("%s/%d", dir, i), false)
+		require.NoError(b, err)
+		defer d.Close()
+		names, err := d.List(".")
+		require.NoError(b, err)
+		for _, e := range names {
+			if _, ok := segment.ParseName(e.Name); ok {
+				todo = append(todo, func() { checksumFile(b, d, e.Name) })
+			}
+		}
+	}
+	var next atomic.Int64
+	var g sync.WaitGroup
+	for range 2 {
+		g.Go(func() {
+			for i := next.Add(1); i <= int64(len(todo)); i = next.Add(1) {
+				todo[i-1]()
+			}
+		})
+	}
+	g.Wait()
+}
+
+func checksumFile(b *testing.B, d fs.Dir, name string) {
+	f, err := d.Open(name, false)
+	require.NoError(b, err)
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for at, sum := int64(0), uint32(0); ; at += int64(len(buf)) {
+		n, err := f.ReadAt(buf, at)
+		sum = crc32.Update(sum, castagnoli, buf[:n])
+		if err == io.EOF {
+			break
+		}
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkRetention appends to two topics in turn, for 3 s each. One of them
+// had 10,000 segments at the beginning, which retention removes meanwhile, a
+// few of each partition in each of its passes.
+func BenchmarkRetention(b *testing.B) {
+	for _, level := range []Durability{OS, Sync} {
+		b.Run(level.String(), func(b *testing.B) {
+			c := clock.Start()
+			s, err := Open(b.TempDir(), Options{clock: c})
+			require.NoError(b, err)
+			defer s.Close()
+			var free atomic.Int64 // the offset below which records may go
+			with := benchTopic(b, s, "with", 1_000)
+			without := benchTopic(b, s, "without", 0)
+			c.Skip(2 * time.Hour)
+			for _, t := range []*Topic{with, without} {
+				require.NoError(b, t.SetConfig(b.Context(), TopicConfig{
+					Durability: level, SegmentBytes: 64 << 20,
+					Retention: Retention{Age: time.Hour}, HoldBack: func(int) int64 { return free.Load() },
+				}))
+			}
+			var tails [2][]float64
+			for b.Loop() {
+				tails[0] = append(tails[0], tail(b, without, 3*time.Second, func() {}))
+				tails[1] = append(tails[1], tail(b, with, 3*time.Second, func() {
+					free.Add(30)
+					s.keeper.wake()
+				}))
+			}
+			_, left := with.Partition(0).Sealed(0)
+			require.True(b, left, "retention ran out of segments")
+			require.Positive(b, with.Partition(0).Start())
+			b.ReportMetric(float64(with.Partition(0).Start()), "removed-records")
+			b.ReportMetric(median(tails[0]), "p99.9-without-ns")
+			b.ReportMetric(median(tails[1]), "p99.9-with-ns")
+			b.ReportMetric(median(tails[1])/median(tails[0]), "of-without")
+		})
+	}
+}
+
+// benchTopic makes a topic of 10 partitions with so many segments each.
+func benchTopic(b *testing.B, s *Store, name string, segments int) *Topic {
+	t, err := s.CreateTopic(b.Context(), name, TopicConfig{Partitions: 10, Durability: OS, SegmentBytes: 4 << 10})
+	require.NoError(b, err)
+	var g errgroup.Group
+	for i := range t.NumPartitions() {
+		g.Go(func() error {
+			p := t.Partition(i)
+			for {
+				if _, ok := p.Sealed(segments - 1); ok || segments == 0 {
+					return nil
+				}
+				if _, err := p.Append(b.Context(), Record{Value: make([]byte, 1_000)}); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	require.NoError(b, g.Wait())
+	return t
+}
+
+// tail appends for a while and returns the time that 999 of 1,000 appends stay
+// below. Every second, the first one too, it calls tick.
+func tail(b *testing.B, t *Topic, d time.Duration, tick func()) float64 {
+	var took []float64
+	rec := Record{Value: make([]byte, 128)}
+	begun := time.Now()
+	next := begun
+	for n := 0; ; n++ {
+		start := time.Now()
+		if start.Sub(begun) > d {
+			break
+		}
+		if start.After(next) {
+			next = next.Add(time.Second)
+			tick()
+		}
+		rec.Key = binary.LittleEndian.AppendUint32(rec.Key[:0], uint32(n))
+		start = time.Now()
+		if _, err := t.Append(b.Context(), rec); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, float64(time.Since(start).Nanoseconds()))
+	}
+	slices.Sort(took)
+	return took[len(took)*999/1000]
+}
