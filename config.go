@@ -33,6 +33,7 @@ type Options struct {
 	fs        fs.FS        // nil: the operating system's
 	clock     *clock.Clock // nil: a new one
 	forceHeap bool         // no mapped windows
+	idle      bool         // no background worker: retention is enforced by hand
 }
 
 // DefaultPartitions is how many partitions a topic gets if nobody says.

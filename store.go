@@ -123,7 +123,9 @@ func open(path string, o Options) (s *Store, err error) {
 		s.shared.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
 	}
-	s.startKeeper()
+	if !o.idle {
+		s.startKeeper()
+	}
 	return s, nil
 }
 

@@ -40,6 +40,12 @@ var histories = []struct {
 	{"two topics", []step{
 		makes("orders", TopicConfig{}), makes("refunds", TopicConfig{Durability: OS}), appends("orders", 3, 300), appends("refunds", 4, 400),
 		reopens(), appends("refunds", 3, 400), deletes("orders"), appends("refunds", 2, 200)}},
+	{"purged", []step{makes("orders", TopicConfig{}), appends("orders", 9, 600), purges("orders"), appends("orders", 3, 300), purges("orders"), purges("orders"), reopens(), appends("orders", 2, 300)}},
+	{"purged at level os", []step{makes("orders", TopicConfig{Durability: OS}), appends("orders", 9, 600), purges("orders"), appends("orders", 3, 300), dies(), purges("orders"), appends("orders", 2, 300)}},
+	{"kept small", []step{
+		makes("orders", TopicConfig{Retention: Retention{PartitionBytes: 8 << 10}}), appends("orders", 30, 800), enforces("orders"), appends("orders", 20, 800),
+		enforces("orders"), reopens(), appends("orders", 3, 300), enforces("orders")}},
+	{"trimmed and deleted", []step{makes("orders", TopicConfig{Durability: Interval}), appends("orders", 20, 600), trims("orders", 3), appends("orders", 3, 300), deletes("orders")}},
 	{"an unclean end", []step{makes("orders", TopicConfig{Durability: Interval}), appends("orders", 6, 300), dies(), appends("orders", 3, 300), reopens(), dies(), appends("orders", 3, 300)}},
 }
 
@@ -69,6 +75,8 @@ type life struct {
 	records []offered
 	visible [worldPartitions]int64 // greatest End seen
 	durable [worldPartitions]int64 // greatest Durable seen
+	start   [worldPartitions]int64 // greatest Start seen
+	asked   [worldPartitions]int64 // greatest Start that may be
 }
 
 const worldPartitions = 2
@@ -119,7 +127,7 @@ func (w *world) ok(err error, subject string) bool {
 	text := err.Error()
 	require.True(w.t, strings.Contains(text, subject) || strings.Contains(text, "/store"), "an error without a subject: %s", text)
 	op, _, _ := strings.Cut(text, " ")
-	require.Contains(w.t, []string{"open", "close", "append", "read", "sync", "configure", "create", "ensure", "delete", "topic"}, op, "an error without an operation: %s", text)
+	require.Contains(w.t, []string{"open", "close", "append", "read", "sync", "configure", "create", "ensure", "delete", "topic", "purge", "enforce", "trim", "roll"}, op, "an error without an operation: %s", text)
 	return false
 }
 
@@ -131,7 +139,7 @@ func (w *world) open() bool {
 	w.mu.Lock()
 	m := w.m
 	w.mu.Unlock()
-	s, err := Open("/store", Options{fs: m, forceHeap: w.heap})
+	s, err := Open("/store", Options{fs: m, forceHeap: w.heap, idle: true})
 	if !w.ok(err, "/store") {
 		return false
 	}
@@ -168,6 +176,7 @@ func (w *world) lookLocked() {
 		for i := 0; k.topic != nil && i < worldPartitions; i++ {
 			k.visible[i] = max(k.visible[i], k.topic.Partition(i).End())
 			k.durable[i] = max(k.durable[i], k.topic.Partition(i).Durable())
+			k.start[i] = max(k.start[i], k.topic.Partition(i).Start())
 		}
 	}
 }
@@ -320,6 +329,51 @@ func sets(name string, d Durability) step {
 	}
 }
 
+// gives has a step that may give up records below an offset of each partition.
+func gives(name string, upto func(p *partition.Partition) int64, do func(t *Topic) error) step {
+	return func(w *world) {
+		k := w.find(name)
+		if k == nil {
+			return
+		}
+		w.mu.Lock()
+		for n := range k.asked {
+			k.asked[n] = max(k.asked[n], upto(k.topic.Partition(n)))
+		}
+		w.mu.Unlock()
+		w.ok(do(k.topic), name)
+		w.mu.Lock()
+		w.lookLocked()
+		w.mu.Unlock()
+	}
+}
+
+func purges(name string) step {
+	return gives(name, (*partition.Partition).End, func(t *Topic) error { return t.Purge(bg) })
+}
+
+// enforces has retention remove what it may: whole segments but the last.
+func enforces(name string) step {
+	return gives(name, func(p *partition.Partition) int64 {
+		last := p.Start()
+		for i := 0; ; i++ {
+			s, ok := p.Sealed(i)
+			if !ok {
+				return last
+			}
+			last = s.To
+		}
+	}, func(t *Topic) error { return t.Enforce(bg) })
+}
+
+// trims gives up all but the last few records of each partition.
+func trims(name string, keep int64) step {
+	upto := func(p *partition.Partition) int64 { return max(p.Start(), p.End()-keep) }
+	return gives(name, upto, func(t *Topic) error {
+		return t.each(func(p *partition.Partition) error { return p.Trim(bg, upto(p)) })
+	})
+}
+
 func reopens() step {
 	return func(w *world) {
 		w.close()
@@ -404,8 +458,8 @@ type entry struct {
 type found map[string][]part
 
 type part struct {
-	entries []entry
-	end     int64
+	entries    []entry
+	start, end int64
 }
 
 // readStore reads everything, which must be intact but for gaps.
@@ -422,7 +476,7 @@ func readStore(t testing.TB, at string, s *Store) found {
 				require.NoError(t, err, at)
 				parts[i].entries = append(parts[i].entries, entry{r.Offset, string(r.Value)})
 			}
-			parts[i].end = p.End()
+			parts[i].start, parts[i].end = p.Start(), p.End()
 		}
 		all[name] = parts
 	}
@@ -459,6 +513,8 @@ func (i *image) judge(t testing.TB, f found, killed bool) {
 // judge compares partition n. Its records are those offered, in order, without
 // any that was refused, up to some point; those with a promise are there.
 func (k *life) judge(t testing.TB, at string, n int, p part, killed bool) {
+	require.GreaterOrEqual(t, p.start, k.start[n], "%s: partition %d: records that were given up came back", at, n)
+	require.LessOrEqual(t, p.start, k.asked[n], "%s: partition %d: nobody asked for that", at, n)
 	left := p.entries
 	missing := false
 	for _, o := range k.records {
@@ -472,7 +528,7 @@ func (k *life) judge(t testing.TB, at string, n int, p part, killed bool) {
 			left = left[1:]
 			continue
 		}
-		if o.fate == acknowledged {
+		if o.fate == acknowledged && o.offset >= p.start {
 			missing = true
 			must := killed || o.firm || o.offset < k.durable[n]
 			require.False(t, must, "%s: partition %d: %.30q, offset %d, was acknowledged and is not there", at, n, o.value, o.offset)
@@ -525,7 +581,7 @@ func (i *image) check(t testing.TB, heap bool, rng *rand.Rand) {
 }
 
 func (i *image) recover(t testing.TB, m *fs.Mem, heap, killed bool) (*Store, found) {
-	s, err := Open("/store", Options{fs: m, forceHeap: heap})
+	s, err := Open("/store", Options{fs: m, forceHeap: heap, idle: true})
 	require.NoError(t, err, i.at)
 	f := readStore(t, i.at, s)
 	i.judge(t, f, killed)
@@ -558,7 +614,7 @@ func (i *image) appendAndCrash(t testing.TB, s *Store, f found, heap bool) {
 func (i *image) closeAndCrash(t testing.TB, s *Store, m *fs.Mem, f found, heap bool) {
 	require.NoError(t, s.Close(), i.at)
 	last := m.Crash(func() bool { return false })
-	s, err := Open("/store", Options{fs: m, forceHeap: heap})
+	s, err := Open("/store", Options{fs: m, forceHeap: heap, idle: true})
 	require.NoError(t, err, i.at)
 	require.Equal(t, f, readStore(t, i.at, s), "%s, then closed", i.at)
 	require.NoError(t, s.Close(), i.at)
@@ -566,7 +622,7 @@ func (i *image) closeAndCrash(t testing.TB, s *Store, m *fs.Mem, f found, heap b
 }
 
 func expect(t testing.TB, m *fs.Mem, heap bool, want map[string][][]entry, at string) {
-	s, err := Open("/store", Options{fs: m, forceHeap: heap})
+	s, err := Open("/store", Options{fs: m, forceHeap: heap, idle: true})
 	require.NoError(t, err, at)
 	require.Equal(t, want, readStore(t, at, s).entries(), at)
 	require.NoError(t, s.Close(), at)

@@ -110,16 +110,16 @@ func (p *Partition) recover() (err error) {
 	if err = p.look(f); err != nil {
 		return err
 	}
-	if !f.full && p.vouched(f) {
-		f.report.Vouched = true
-		return nil
-	}
 	if f.meta {
 		// Its name may be in the page cache only, and what it says is about
 		// to be shown.
 		if err = p.dir.Sync("."); err != nil {
 			return err
 		}
+	}
+	if !f.full && p.vouched(f) {
+		f.report.Vouched = true
+		return nil
 	}
 	if err = p.examine(f); err != nil {
 		return err
