@@ -115,7 +115,9 @@ func (p *Partition) advanceLocked(records, size int, now int64) {
 	p.tail.pos += int64(size)
 	p.tail.next += int64(records)
 	p.tail.time = max(now, p.tail.time)
-	p.tail.used = now
+	if records > 0 { // a marker keeps nothing young
+		p.tail.used = now
+	}
 }
 
 // grow lengthens b by n bytes of anything, doubling what it has.

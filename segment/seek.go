@@ -199,8 +199,12 @@ func (s *Segment) FirstTime() (int64, error) {
 
 // LastTime returns the append time of the segment's last batch that can be
 // read, 0 if there is none.
-func (s *Segment) LastTime() (last int64, err error) {
-	pos, base, err := s.SeekOffset(s.End())
+func (s *Segment) LastTime() (int64, error) { return s.lastTime(s.End(), 0) }
+
+// lastTime returns the append time of the last batch of so many records or
+// more, among those from about offset from on.
+func (s *Segment) lastTime(from int64, records int) (last int64, err error) {
+	pos, base, err := s.SeekOffset(from)
 	if err != nil {
 		return 0, err
 	}
@@ -219,7 +223,7 @@ func (s *Segment) LastTime() (last int64, err error) {
 			}
 		case err != nil:
 			return 0, err
-		default:
+		case b.Count >= records:
 			last = b.Time
 		}
 	}
@@ -256,21 +260,21 @@ func (s *Segment) ResumeIndex() error {
 	return nil
 }
 
-// LastAppended returns when the segment's last batch was appended, by the
-// writer's clock if the writer said so, else by the batch's own time; 0 if no
-// batch can be read. It is found out once; the segment must be sealed.
+// LastAppended returns when the segment's last record was appended, by the
+// writer's clock if the writer said so, else by the record's own time; 0 if no
+// record can be read. It is found out once; the segment must be sealed.
 func (s *Segment) LastAppended() (int64, error) {
 	if t := s.last.Load(); t != 0 {
 		return t, nil
 	}
-	t, err := s.LastTime()
+	t, err := s.lastTime(s.End()-1, 1)
 	if err == nil {
 		s.last.CompareAndSwap(0, t)
 	}
 	return s.last.Load(), err
 }
 
-// Ended notes when the writer appended the last batch, by its clock: batch
+// Ended notes when the writer appended the last record, by its clock: append
 // times can be ahead of that.
 func (s *Segment) Ended(at int64) {
 	s.last.Store(at)
