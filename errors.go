@@ -18,6 +18,7 @@ var (
 	ErrPartitionerUnknown = errors.New("the topic's partitioner is not known here")
 	ErrPartitioner        = errors.New("the partitioner failed")
 	ErrNewerFormat        = errors.New("written by a newer braidlog")
+	ErrPartialBackup      = errors.New("an unfinished backup")
 	ErrLocked             = fs.ErrLocked
 
 	ErrClosed           = partition.ErrClosed

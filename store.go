@@ -87,7 +87,8 @@ type checkpointLine struct {
 
 // Open opens the store in the directory dir, making both if they are missing,
 // and recovers every topic in it. ErrLocked, with a *LockedError, says who has
-// it open. ErrNewerFormat says that a newer braidlog wrote it.
+// it open. ErrNewerFormat says that a newer braidlog wrote it, ErrPartialBackup
+// that it is what is left of a Backup that did not end.
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -131,6 +132,9 @@ func open(path string, o Options) (s *Store, err error) {
 
 // load reads everything that is in the directory.
 func (s *Store) load() error {
+	if err := s.refusePartial(); err != nil {
+		return err
+	}
 	fresh, err := s.loadStoreFile()
 	if err != nil {
 		return err

@@ -163,10 +163,15 @@ func (t *Topic) change(ctx context.Context, old *topicState, next TopicConfig) e
 
 // write replaces topic.json.
 func (t *Topic) write(config TopicConfig, placement string) error {
-	return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, &topicMeta{
+	return meta.Write(t.store.dir.Sub(topicsDir+"/"+t.name), topicFile, t.meta(config, placement))
+}
+
+// meta returns what topic.json says with these settings.
+func (t *Topic) meta(config TopicConfig, placement string) *topicMeta {
+	return &topicMeta{
 		Format: meta.Format, Name: t.name, Topic: t.id, Config: settingsOf(config),
 		Generations: []generation{{len(t.parts), placement}},
-	})
+	}
 }
 
 // inTurn takes steps until one fails.

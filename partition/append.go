@@ -271,7 +271,7 @@ func (p *Partition) begin(context.Context) error {
 // crowdedLocked reports whether an append has to wait: for room in the
 // buffers, or at level Interval for a sync that is overdue.
 func (p *Partition) crowdedLocked(now int64) bool {
-	return p.held || p.pending >= maxPendingBytes || p.overdueLocked(now)
+	return p.held > 0 || p.pending >= maxPendingBytes || p.overdueLocked(now)
 }
 
 // overdueLocked reports whether a sync of level Interval is at twice its

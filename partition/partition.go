@@ -62,7 +62,7 @@ type Partition struct {
 	// closed by the next commit or sync.
 
 	baton   bool    // guarded by mu; somebody may change files
-	held    bool    // guarded by mu; appends wait, since the settings change
+	held    int     // guarded by mu; how many make appends wait: the settings change, or a snapshot is taken
 	wanted  []*want // guarded by mu; those who wait for the baton
 	failed  error   // guarded by mu; nothing is appended any more
 	counted int64   // guarded by mu; bytes of this partition in opts.Quota

@@ -249,7 +249,7 @@ func (p *Partition) allocate(end int64) error {
 // growSoonLocked has a worker reserve the next step, so that appends find it
 // done.
 func (p *Partition) growSoonLocked() {
-	if p.growing != nil || p.tail.full || p.closing || p.held || p.w.allocated >= p.config.Load().SegmentBytes {
+	if p.growing != nil || p.tail.full || p.closing || p.held > 0 || p.w.allocated >= p.config.Load().SegmentBytes {
 		return
 	}
 	p.growing = make(chan struct{})

@@ -295,16 +295,24 @@ func (p *Partition) Configure(ctx context.Context, config Config) error {
 // hold makes appends wait, and nobody lengthen the file, until the function
 // returned is called. The caller holds the baton.
 func (p *Partition) hold() (letGo func()) {
-	p.mu.Lock()
-	p.held = true
-	p.mu.Unlock()
+	p.holdAppends()
 	p.awaitGrowth(context.Background()) //nolint:errcheck // it fails only when its context ends
-	return func() {
-		p.mu.Lock()
-		p.held = false
-		p.wakeSpaceLocked()
-		p.mu.Unlock()
-	}
+	return p.letAppend
+}
+
+// holdAppends makes appends that come from now on wait, until letAppend was
+// called as often.
+func (p *Partition) holdAppends() {
+	p.mu.Lock()
+	p.held++
+	p.mu.Unlock()
+}
+
+func (p *Partition) letAppend() {
+	p.mu.Lock()
+	p.held--
+	p.wakeSpaceLocked()
+	p.mu.Unlock()
 }
 
 // change puts settings in force while nothing is appended.
