@@ -139,6 +139,29 @@ func TestCopyWithoutLinks(t *testing.T) {
 	})
 }
 
+// A link is synced by its own name: as a clone it is a file of its own.
+func TestLinkedSegmentsAreSynced(t *testing.T) {
+	m := fs.NewMem()
+	p := open(t, m, variant{Sync, true})
+	appendN(t, p, 0, 300)
+	var linked, synced []string
+	m.OnOp(func(op fs.Op) error {
+		switch op.Kind {
+		case fs.OpLink:
+			linked = append(linked, op.To)
+		case fs.OpSync:
+			synced = append(synced, op.Name)
+		}
+		return nil
+	})
+	_, _, err := frozen(p).Copy(bg, backupDir(t, m), "0")
+	require.NoError(t, err)
+	m.OnOp(nil)
+	require.Len(t, linked, len(p.all())-1)
+	require.Subset(t, synced, linked)
+	require.NoError(t, p.Close())
+}
+
 // Files are copied in pieces, the last one a part.
 func TestCopyInPieces(t *testing.T) {
 	for _, v := range []variant{{Sync, true}, {OS, false}} {
