@@ -64,30 +64,28 @@ func (p *Partition) snapshot() *Snapshot {
 // What was trimmed since the snapshot is not in the copy, which then begins,
 // and may end, where the partition begins now. Copy waits for who trims or
 // repairs the partition, and they for it; appends and reads go on. It ends
-// early with ctx, and with ErrClosed if the partition is closed. After an
-// error the directory has a part of the copy.
+// early with ctx, and with ErrClosed when the partition is being closed. After
+// an error the directory has a part of the copy.
 //
 // The checkpoint is what Close would have returned; ok is false if there is
 // nothing to say.
 func (s *Snapshot) Copy(ctx context.Context, to fs.Dir, name string) (c Checkpoint, ok bool, err error) {
 	p := s.p
-	if p.broken != nil {
-		return c, false, p.errorf("back up", p.broken)
+	done, err := p.beginUpkeep(ctx, "back up")
+	if err != nil {
+		return c, false, err
 	}
+	defer done()
 	// Who seals the segment before the last one has the baton until it is
 	// sealed: after this, nobody changes any but the last.
 	if err = p.Sync(ctx); err != nil {
 		return c, false, err
 	}
-	select {
-	case p.upkeep <- struct{}{}:
-	case <-ctx.Done():
-		return c, false, p.errorf("back up", ctx.Err())
+	if err = s.check(ctx); err == nil {
+		err = s.copy(ctx, to, name)
 	}
-	defer func() { <-p.upkeep }()
-	err = s.copy(ctx, to, name)
 	if e := s.check(ctx); e != nil {
-		err = e // and what was copied last may be of a topic made anew
+		err = e // it says why files could not be read
 	}
 	if err != nil {
 		return c, false, p.errorf("back up", err)
@@ -106,7 +104,7 @@ func (s *Snapshot) check(ctx context.Context) error {
 	switch {
 	case s.p.closing:
 		return ErrClosed
-	case s.damaged && !errors.Is(s.p.failed, ErrCorrupt):
+	case s.damaged && !errors.Is(s.p.failed, ErrCorrupt), !s.isThere() && s.p.Start() < s.end:
 		return errRepaired
 	}
 	return nil
@@ -117,7 +115,7 @@ func (s *Snapshot) copy(ctx context.Context, to fs.Dir, name string) error {
 	m := s.meta()
 	needless := m.Start == 0 && len(m.Gaps) == 0
 	bases, err := s.files(m.Start)
-	if err != nil || needless && len(bases) == 0 {
+	if err != nil || needless && len(bases) == 0 && !s.damaged {
 		return err
 	}
 	if err = to.Mkdir(name); err != nil {
@@ -144,9 +142,6 @@ func (s *Snapshot) copy(ctx context.Context, to fs.Dir, name string) error {
 // meta returns the partition.json of the copy.
 func (s *Snapshot) meta() *partitionMeta {
 	m := &partitionMeta{Format: meta.Format, Start: s.p.Start()}
-	if s.trimmed() {
-		m.Start = max(m.Start, s.end)
-	}
 	for _, g := range *s.p.gaps.Load() {
 		if g.From < s.end {
 			m.Gaps = append(m.Gaps, g)
@@ -155,18 +150,16 @@ func (s *Snapshot) meta() *partitionMeta {
 	return m
 }
 
-// trimmed reports whether the last segment, and so every one, was trimmed
-// since.
-func (s *Snapshot) trimmed() bool {
-	return s.seg != nil && !slices.Contains(s.p.all(), s.seg)
-}
+// isThere reports whether the last segment is still one of the partition's. If
+// not it was trimmed, and so every one, or a repair changed the files.
+func (s *Snapshot) isThere() bool { return s.seg == nil || slices.Contains(s.p.all(), s.seg) }
 
 // files returns the base offsets of the segment files that are to be copied,
 // rising: also of those that recovery could not read, but not of those that
 // were made since, or were to be removed by a trim.
 func (s *Snapshot) files(start int64) (bases []int64, err error) {
 	names, err := s.p.parent.List(s.p.name)
-	if errors.Is(err, fs.ErrNotExist) || s.trimmed() {
+	if errors.Is(err, fs.ErrNotExist) || !s.isThere() {
 		return nil, nil
 	}
 	for _, e := range names {
@@ -194,7 +187,7 @@ func (s *Snapshot) checkpoint() (c Checkpoint, ok bool) {
 	if s.damaged {
 		return Checkpoint{End: s.p.durable.Load()}, true
 	}
-	if s.seg == nil || s.trimmed() {
+	if s.seg == nil || !s.isThere() {
 		return Checkpoint{}, false
 	}
 	return Checkpoint{End: s.end, Segment: s.seg.Base, Position: s.pos, Time: s.time}, true
@@ -204,56 +197,66 @@ func (s *Snapshot) checkpoint() (c Checkpoint, ok bool) {
 func (s *Snapshot) copySegment(ctx context.Context, dir fs.Dir, base int64) error {
 	name := segment.Name(base)
 	if base == s.last() && !s.damaged {
-		return s.write(ctx, dir, name, s.pos, s.seg.ReadAt)
+		return writeFile(dir, name, s.pos, s.checked(ctx, s.seg.ReadAt))
 	}
 	if base < s.last() {
-		err := s.p.dir.Link(name, dir, name)
-		if err == nil {
-			return s.syncFile(dir, name)
-		}
-		if !errors.Is(err, fs.ErrNoLink) {
+		if err := s.p.link(name, dir); !errors.Is(err, fs.ErrNoLink) {
 			return err
 		}
 	}
-	return s.copyFile(ctx, dir, name)
-}
-
-// syncFile makes the content of a linked file durable.
-func (s *Snapshot) syncFile(dir fs.Dir, name string) error {
-	f, err := dir.Open(name, false)
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.sync(f), f.Close())
-}
-
-func (s *Snapshot) sync(f fs.File) error {
-	done := s.p.anySyncSlot()
-	defer done()
-	return f.Sync()
-}
-
-// copyFile copies a file that nobody changes.
-func (s *Snapshot) copyFile(ctx context.Context, dir fs.Dir, name string) error {
 	f, err := s.p.dir.Open(name, false)
 	if err != nil {
 		return err
 	}
 	size, err := f.Size()
 	if err == nil {
-		err = s.write(ctx, dir, name, size, func(b []byte, pos int64) error {
-			_, err := f.ReadAt(b, pos)
-			if err == io.EOF {
-				err = fmt.Errorf("copy %s at position %d: %w", name, pos, io.ErrUnexpectedEOF)
-			}
-			return err
-		})
+		err = writeFile(dir, name, size, s.checked(ctx, reads(f, 0)))
 	}
 	return errors.Join(err, f.Close())
 }
 
-// write makes a file of the bytes [0, size) that read returns.
-func (s *Snapshot) write(ctx context.Context, dir fs.Dir, name string, size int64, read func(b []byte, pos int64) error) error {
+// checked is read as long as the copy is to go on.
+func (s *Snapshot) checked(ctx context.Context, read func([]byte, int64) error) func([]byte, int64) error {
+	return func(b []byte, pos int64) error {
+		if err := s.check(ctx); err != nil {
+			return err
+		}
+		return read(b, pos)
+	}
+}
+
+// link links a file of the partition that nobody changes any more into dir,
+// durably but for its name: a clone is a file of its own, and is synced.
+func (p *Partition) link(name string, dir fs.Dir) error {
+	if err := p.dir.Link(name, dir, name); err != nil {
+		return err
+	}
+	f, err := dir.Open(name, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// copyFile copies the bytes [from, to) of a file to a new one, and syncs that.
+func copyFile(f fs.File, from, to int64, dir fs.Dir, name string) error {
+	return writeFile(dir, name, to-from, reads(f, from))
+}
+
+// reads returns what reads a file as if it began at from.
+func reads(f fs.File, from int64) func([]byte, int64) error {
+	return func(b []byte, pos int64) error {
+		_, err := f.ReadAt(b, from+pos)
+		if err == io.EOF { // it is shorter than it was
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+}
+
+// writeFile makes a new file of the bytes [0, size) that read returns, piece by
+// piece, and syncs it.
+func writeFile(dir fs.Dir, name string, size int64, read func(b []byte, pos int64) error) error {
 	f, err := dir.Create(name)
 	if err != nil {
 		return err
@@ -261,15 +264,14 @@ func (s *Snapshot) write(ctx context.Context, dir fs.Dir, name string, size int6
 	b := make([]byte, min(copyPieceBytes, size))
 	for pos := int64(0); pos < size && err == nil; pos += int64(len(b)) {
 		b = b[:min(int64(len(b)), size-pos)]
-		if err = s.check(ctx); err == nil {
-			err = read(b, pos)
-		}
-		if err == nil {
+		if err = read(b, pos); err != nil {
+			err = fmt.Errorf("copy %s: %w", name, err)
+		} else {
 			_, err = f.WriteAt(b, pos)
 		}
 	}
 	if err == nil {
-		err = s.sync(f)
+		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }

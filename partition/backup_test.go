@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -53,6 +54,13 @@ func copied(t testing.TB, m *fs.Mem, v variant, s *Snapshot) *Partition {
 	return openCopy(t, m.Crash(func() bool { return false }), v, c, ok)
 }
 
+// calms brings a partition to where it changes no file by itself any more.
+func calms(t testing.TB, p *Partition) {
+	t.Helper()
+	require.NoError(t, p.Sync(bg))
+	rests(p, time.Hour)
+}
+
 // Whatever recovery finds in a partition, it finds in the copy.
 func TestCopyOfEverythingThatRecoveryFinds(t *testing.T) {
 	eachVariant(t, func(t *testing.T, v variant) {
@@ -76,6 +84,7 @@ func TestCopyOfEverythingThatRecoveryFinds(t *testing.T) {
 					}
 				}
 				p := open(t, m, v, opts)
+				calms(t, p)
 				before := contents(t, m)
 				q := copied(t, m, v, frozen(p))
 				requireFound(t, q, row.intact, row.lost, row.refuses)
@@ -87,12 +96,56 @@ func TestCopyOfEverythingThatRecoveryFinds(t *testing.T) {
 				} else {
 					require.Equal(t, p.End(), q.End())
 				}
-				require.Equal(t, before, contents(t, m), "the source is as it was")
+				require.True(t, maps.Equal(before, contents(t, m)), "the source is as it was")
 				require.NoError(t, q.Close())
 				require.NoError(t, p.Close())
 			})
 		}
 	})
+}
+
+// A copy shares files with its source, on disks without clones. A repair of
+// one leaves the files of the other as they are.
+func TestRepairLeavesTheOtherAlone(t *testing.T) {
+	for _, v := range []variant{{Sync, true}, {OS, false}} {
+		for _, row := range recoveryTable {
+			if row.committed > 0 && v.level != Sync || len(row.lost) == 0 {
+				continue
+			}
+			for _, policy := range []RepairPolicy{KeepIntact, CutAtDamage} {
+				for _, ofCopy := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%v/%s/%v/of the copy: %t", v.level, row.name, policy, ofCopy), func(t *testing.T) {
+						d := newDisk(t)
+						for _, l := range row.script {
+							l(d)
+						}
+						m := d.m.Crash(func() bool { return true })
+						p := open(t, m, v, func(o *Options) {
+							o.Committed, o.SegmentBytes = row.committed, 4<<10
+							if row.checkpoint >= 0 {
+								o.Checkpoint = &Checkpoint{End: row.checkpoint}
+							}
+						})
+						c, ok, err := frozen(p).Copy(bg, backupDir(t, m), "0")
+						require.NoError(t, err)
+						q := openCopy(t, m, v, c, ok)
+						repaired, other, otherDir := p, q, "/backup/0"
+						if ofCopy {
+							repaired, other, otherDir = q, p, "/p"
+						}
+						calms(t, other)
+						before := contentsOf(t, m, otherDir)
+						_, err = repaired.Repair(bg, policy)
+						require.NoError(t, err)
+						require.True(t, maps.Equal(before, contentsOf(t, m, otherDir)))
+						requireFound(t, other, row.intact, row.lost, row.refuses)
+						require.NoError(t, p.Close())
+						require.NoError(t, q.Close())
+					})
+				}
+			}
+		}
+	}
 }
 
 // The copy ends where the snapshot does, whatever is appended before it is
@@ -276,20 +329,7 @@ func TestCopyWaitsForSealing(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-// What a trim leaves when it removed everything below a segment.
-func trimmedTo(t *testing.T, p *Partition, i int) {
-	list := p.all()
-	start := list[i].Base
-	require.NoError(t, meta.Write(p.dir, partitionFile, partitionMeta{Format: 1, Start: start}))
-	p.start.Store(start)
-	rest := slices.Clone(list[i:])
-	p.segments.Store(&rest)
-	for _, s := range list[:i] {
-		s.Close()
-		require.NoError(t, p.dir.Remove(s.Name()))
-	}
-}
-
+// What a trim removes in between is not in the copy.
 func TestCopyAfterATrim(t *testing.T) {
 	eachVariant(t, func(t *testing.T, v variant) {
 		m := fs.NewMem()
@@ -300,15 +340,17 @@ func TestCopyAfterATrim(t *testing.T) {
 		require.NoError(t, p.Sync(bg))
 
 		at := slices.Index(p.all(), s.seg)
-		trimmedTo(t, p, at-1)
-		start := p.Start()
+		start := p.all()[at-1].Base + 5
+		require.NoError(t, p.Trim(bg, start))
+		require.True(t, s.isThere())
 		q := copied(t, m, v, s)
 		require.Equal(t, []int64{start, 300}, []int64{q.Start(), q.End()})
 		require.Len(t, readEntriesOf(t, q), int(300-start))
 		require.NoError(t, q.Close())
 		require.NoError(t, fs.RemoveAll(backupDir(t, m), "0"))
 
-		trimmedTo(t, p, 3) // the snapshot's last segment too
+		require.NoError(t, p.Trim(bg, 450)) // the snapshot's last segment too
+		require.False(t, s.isThere())
 		q = copied(t, m, v, s)
 		require.Equal(t, []int64{p.Start(), p.Start()}, []int64{q.Start(), q.End()})
 		require.Empty(t, readEntriesOf(t, q))
@@ -316,6 +358,13 @@ func TestCopyAfterATrim(t *testing.T) {
 		offset, err := q.Append(bg, value(0))
 		require.NoError(t, err)
 		require.Equal(t, p.Start(), offset)
+		require.NoError(t, q.Close())
+		require.NoError(t, fs.RemoveAll(backupDir(t, m), "0"))
+
+		s = frozen(p)
+		require.NoError(t, p.Trim(bg, 600)) // everything
+		q = copied(t, m, v, s)
+		require.Equal(t, []int64{600, 600}, []int64{q.Start(), q.End()})
 		require.NoError(t, q.Close())
 		require.NoError(t, p.Close())
 	})
@@ -353,11 +402,16 @@ func TestCopyWaitsForUpkeep(t *testing.T) {
 	v := variant{OS, true}
 	p := open(t, m, v)
 	appendN(t, p, 0, 10)
+	s := frozen(p)
 	p.upkeep <- struct{}{}
 	ctx, cancel := context.WithCancel(bg)
-	m.OnOp(once(fs.OpSync, func() error { cancel(); return nil })) // that of the copy's beginning
-	s := frozen(p)
-	_, _, err := s.Copy(ctx, backupDir(t, m), "0")
+	done := make(chan error)
+	go func() {
+		_, _, err := s.Copy(ctx, backupDir(t, m), "0")
+		done <- err
+	}()
+	cancel()
+	err := <-done
 	require.ErrorIs(t, err, context.Canceled)
 	require.EqualError(t, err, "back up partition 0: context canceled")
 	entries, err := backupDir(t, m).List(".")
@@ -385,21 +439,12 @@ func TestCopyThatCannotBeMade(t *testing.T) {
 	}{
 		"closed": {func(t *testing.T, _ *fs.Mem, p *Partition) { require.NoError(t, p.Close()) }, ErrClosed},
 		"closed meanwhile": {func(t *testing.T, m *fs.Mem, p *Partition) {
-			m.OnOp(once(fs.OpLink, func() error { return p.Close() }))
+			m.OnOp(once(fs.OpLink, func() error { return closes(t, p) }))
 		}, ErrClosed},
 		"closed at the end": {func(t *testing.T, m *fs.Mem, p *Partition) {
-			m.OnOp(once(fs.OpSyncDir, func() error { return p.Close() }))
+			m.OnOp(once(fs.OpSyncDir, func() error { return closes(t, p) }))
 		}, ErrClosed},
 		"failed": {func(t *testing.T, m *fs.Mem, p *Partition) { p.poison(fs.EIO) }, ErrFailed},
-		"repaired meanwhile": {func(t *testing.T, m *fs.Mem, p *Partition) {
-			m.OnOp(once(fs.OpSyncDir, func() error {
-				p.mu.Lock()
-				p.failed = nil
-				p.mu.Unlock()
-				return nil
-			}))
-			p.poison(ErrCorrupt)
-		}, errRepaired},
 		"nothing to read": {func(t *testing.T, m *fs.Mem, p *Partition) {
 			m.OnOp(once(fs.OpReadAt, func() error { return fs.EIO }))
 		}, fs.EIO},
@@ -416,8 +461,13 @@ func TestCopyThatCannotBeMade(t *testing.T) {
 			require.False(t, ok)
 			require.ErrorContains(t, err, "partition 0: ")
 			m.OnOp(nil)
-			if err = p.Close(); name == "failed" {
+			switch err = p.Close(); c.want {
+			case ErrClosed:
+				until(t, func() bool { return p.Closed() })
+			case ErrFailed:
 				require.ErrorIs(t, err, ErrFailed)
+			default:
+				require.NoError(t, err)
 			}
 			require.Zero(t, p.shared.OpenFiles())
 		})
@@ -426,6 +476,62 @@ func TestCopyThatCannotBeMade(t *testing.T) {
 	broken := Broken(Options{Topic: "orders", Number: 3, Shared: &Shared{}}, fmt.Errorf("open: %w", ErrCorrupt))
 	_, _, err := frozen(broken).Copy(bg, backupDir(t, m), "3")
 	require.EqualError(t, err, "back up orders/3: open: corrupt")
+}
+
+// closes has a partition closed and returns when that has begun: it may have
+// to wait for who asks.
+func closes(t *testing.T, p *Partition) error {
+	done := make(chan error, 1)
+	go func() { done <- p.Close() }()
+	t.Cleanup(func() { require.NoError(t, <-done) })
+	until(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.closing
+	})
+	return nil
+}
+
+// A repair in between may have changed the files.
+func TestCopyAfterARepair(t *testing.T) {
+	for name, c := range map[string]struct {
+		script []line
+		policy RepairPolicy
+		end    int64
+		want   error
+	}{
+		"of the end":          {[]line{seg(0), recs(3, 0), recs(2, 3), spoil, recs(4, 5)}, KeepIntact, 9, errRepaired},
+		"of a sealed segment": {[]line{seg(0), recs(3, 0), recs(2, 3), spoil, recs(4, 5), seg(9), recs(2, 9)}, KeepIntact, 11, nil},
+		"that cuts a segment": {[]line{seg(0), recs(3, 0), recs(2, 3), spoil, recs(4, 5), seg(9), recs(2, 9)}, CutAtDamage, 11, errRepaired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk(t)
+			for _, l := range c.script {
+				l(d)
+			}
+			m, v := d.m.Crash(func() bool { return true }), variant{Sync, true}
+			p := open(t, m, v)
+			s := frozen(p)
+			require.Equal(t, c.end, s.end)
+			_, err := p.Repair(bg, c.policy)
+			require.NoError(t, err)
+			if c.want != nil {
+				_, _, err = s.Copy(bg, backupDir(t, m), "0")
+				require.ErrorIs(t, err, c.want)
+				require.NoError(t, fs.RemoveAll(backupDir(t, m), "0"))
+				s = frozen(p)
+			}
+			q := copied(t, m, v, s)
+			wantIntact, wantGaps, wantLost := readSpans(t, p)
+			intact, gaps, lost := readSpans(t, q)
+			require.Equal(t, wantIntact, intact)
+			require.Equal(t, wantGaps, gaps)
+			require.Equal(t, wantLost, lost)
+			require.Empty(t, lost)
+			require.NoError(t, q.Close())
+			require.NoError(t, p.Close())
+		})
+	}
 }
 
 // once is a hook that does something at the first operation of a kind.

@@ -377,29 +377,23 @@ func (r *repair) cutFile(c *candidate, pos int64) error {
 		return err
 	}
 	r.aside = append(r.aside, to)
-	if err = f.Truncate(pos); err != nil {
-		return err
-	}
-	return f.Sync()
+	return r.shorten(c, f, pos)
 }
 
-// copyFile copies the bytes [from, to) of a file to a new one, and syncs that.
-func copyFile(f fs.File, from, to int64, dir fs.Dir, name string) error {
-	out, err := dir.Create(name)
-	if err != nil {
+// shorten leaves the bytes [0, pos) of a segment's file. It may have another
+// name, in a backup, where it is to stay as it is: what is left is copied and
+// takes its place here.
+func (r *repair) shorten(c *candidate, f fs.File, pos int64) error {
+	name := segment.Name(c.base)
+	short := sidePrefix + name + "-short"
+	if err := r.p.dir.Remove(short); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	b := make([]byte, min(to-from, maxSideBytes))
-	for pos := from; pos < to && err == nil; pos += int64(len(b)) {
-		b = b[:min(int64(len(b)), to-pos)]
-		if _, err = f.ReadAt(b, pos); err == nil {
-			_, err = out.WriteAt(b, pos-from)
-		}
+	if err := copyFile(f, 0, pos, r.p.dir, short); err != nil {
+		return err
 	}
-	if err == nil {
-		err = out.Sync()
-	}
-	return errors.Join(err, out.Close())
+	c.seg.Close() // what is open is not the segment's file any more
+	return r.p.dir.Rename(short, name)
 }
 
 // goOn begins a segment behind everything, so that nothing is ever appended to

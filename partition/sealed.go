@@ -109,7 +109,7 @@ func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
 	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := s.p.dir.Link(name, dir, name)
+	err := s.p.link(name, dir)
 	if !errors.Is(err, fs.ErrNoLink) {
 		return err
 	}
