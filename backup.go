@@ -35,15 +35,20 @@ const partialText = "A backup was begun here and did not end. Nothing in this di
 // Where the file system can, sealed segments share their disk space with the
 // store's: as clones (Btrfs, XFS), or on other file systems of Linux as second
 // names of the same files, which also share what damages them later; across
-// disks, and elsewhere, they are copied. The copy has the store's id, and the
-// topics' settings, Archive.Dir among them.
+// disks, and elsewhere, they are copied.
+//
+// The copy is a store of its own, with an id of its own: the two go different
+// ways from there. So it cannot archive into the directory that the store
+// archives to, though its topics have all their settings, Archive.Dir among
+// them: give it another one.
 //
 // After an error, ctx's too, what was made is removed again. After a crash,
 // and if even that failed, Open refuses the directory with ErrPartialBackup;
 // remove it. A topic that is deleted meanwhile, or a partition that could not
 // be opened or failed, fails the backup; damaged ones are copied with their
 // damage. ErrInvalid says that dir cannot be used, ErrClosed that the store was
-// closed.
+// closed, ErrReadOnly that it was opened with ReadOnly: let the process that
+// writes it make the backup.
 func (s *Store) Backup(ctx context.Context, dir string) error {
 	if err := s.backUp(ctx, dir); err != nil {
 		return fmt.Errorf("back up store to %s: %w", dir, known(err))
@@ -76,6 +81,9 @@ func (s *Store) mayBackUp(ctx context.Context, path string) error {
 	}
 	if path == "" {
 		return fmt.Errorf("%w directory: \"\"", ErrInvalid)
+	}
+	if s.cfg.ReadOnly { // its writer would not wait while segments are copied
+		return ErrReadOnly
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +244,8 @@ func (b *backup) fill(ctx context.Context) error {
 	if err = meta.Write(b.dir, checkpointFile, &c); err != nil {
 		return err
 	}
-	file.Boot = "" // what is here was written by no boot: nothing of it is in doubt
+	// It was written by no boot: nothing of it is in doubt.
+	file.Store, file.Boot = meta.NewID(), ""
 	return meta.Write(b.dir, storeFile, &file)
 }
 

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -250,6 +251,36 @@ func TestBackupAndSourceGoTheirWays(t *testing.T) {
 	}
 }
 
+// A backup is not taken for its source by the archive, where it would replace
+// what its source put there.
+func TestBackupDoesNotArchiveOverItsSource(t *testing.T) {
+	m := fs.NewMem()
+	s := openMem(t, m)
+	grow := func(s *Store) *Topic {
+		topic := ensure(t, s, TopicConfig{
+			Partitions: 1, SegmentBytes: 4 << 10, Retention: Retention{PartitionBytes: 8 << 10}, Archive: Archive{Dir: "/archive"},
+		})
+		for i := range 300 {
+			_, err := topic.Append(bg, rec("k", i))
+			require.NoError(t, err)
+		}
+		return topic
+	}
+	require.NoError(t, grow(s).Enforce(bg))
+	require.NoError(t, s.Backup(bg, "/backup"))
+	require.NoError(t, s.Close())
+	archived := treeOf(t, m, "/archive")
+	require.Greater(t, len(archived), 3)
+
+	b := openBackup(t, m, "/backup", false)
+	require.NotEqual(t, s.file.data.Store, b.file.data.Store)
+	err := grow(b).Enforce(bg)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "it is of another store")
+	require.NoError(t, b.Close())
+	require.Equal(t, archived, treeOf(t, m, "/archive"))
+}
+
 // On a real disk: sealed segments share it, and everything is read back.
 func TestBackupOnDisk(t *testing.T) {
 	for _, level := range []Durability{Sync, OS} {
@@ -304,9 +335,8 @@ func requireShared(t testing.TB, a, b string) {
 }
 
 func TestBackupIntoBadDirectories(t *testing.T) {
-	m := fs.NewMem()
+	m := filled(t, Sync)
 	s := openMem(t, m)
-	fill(t, s, Sync)
 	full, err := m.OpenDir("/full/store", true)
 	require.NoError(t, err)
 	require.NoError(t, fs.Replace(full, "file", []byte("content")))
@@ -347,6 +377,10 @@ func TestBackupIntoBadDirectories(t *testing.T) {
 	require.ErrorIs(t, s.Backup(ended, "/new"), context.Canceled)
 	require.Equal(t, before, treeOf(t, m, "/"))
 	requireNoDir(t, m, "/new")
+	attached, err := Open("/backup", Options{fs: m, ReadOnly: true})
+	require.NoError(t, err)
+	require.ErrorIs(t, attached.Backup(bg, "/new"), ErrReadOnly)
+	require.NoError(t, attached.Close())
 	require.NoError(t, s.Close())
 	err = s.Backup(bg, "/new")
 	require.EqualError(t, err, "back up store to /new: store is closed")
@@ -751,17 +785,17 @@ func TestBackupWhileTheStoreChanges(t *testing.T) {
 				want := readStore(t, "source", s)
 				done, frozen := false, false
 				var mu sync.Mutex
+				var doing sync.WaitGroup
 				m.OnOp(at(n, func() {
 					mu.Lock()
 					defer mu.Unlock()
 					// The first directory is made after the moment.
-					for _, name := range namesIn(t, m, "/backup") {
-						frozen = frozen || name == topicsDir
-					}
-					c.do(t, s)
+					frozen = slices.Contains(namesIn(t, m, "/backup"), topicsDir)
 					done = true
+					begins(t, s, &doing, func() { c.do(t, s) })
 				}))
 				err := s.Backup(bg, "/backup")
+				doing.Wait()
 				m.OnOp(nil)
 				mu.Lock()
 				what := fmt.Sprintf("%s at operation %d", name, n)
@@ -785,6 +819,26 @@ func TestBackupWhileTheStoreChanges(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// begins does something and returns when it is done, or waits for the backup:
+// closing a partition waits for who copies it.
+func begins(t *testing.T, s *Store, doing *sync.WaitGroup, do func()) {
+	topic, err := s.Topic("orders")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	doing.Go(func() {
+		defer close(done)
+		do()
+	})
+	for topic.Partition(0).Writable() || topic.Partition(1).Writable() {
+		select {
+		case <-done:
+			return
+		default:
+			runtime.Gosched()
+		}
 	}
 }
 

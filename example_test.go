@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -354,6 +355,35 @@ func ExampleTopicConfig() {
 	// max record size 1048576
 	// max key size    255
 	// index cache     active
+}
+
+// A store is backed up while it is open, and the backup is a store.
+func ExampleStore_Backup() {
+	dir, err := os.MkdirTemp("", "braidlog")
+	check(err)
+	defer os.RemoveAll(dir)
+	store, err := braidlog.Open(filepath.Join(dir, "store"), braidlog.Options{})
+	check(err)
+	defer store.Close()
+	orders, err := store.EnsureTopic(ctx, "orders", braidlog.TopicConfig{})
+	check(err)
+	_, err = orders.Append(ctx, braidlog.Record{Key: []byte("order-17"), Value: []byte("before")})
+	check(err)
+	check(store.Backup(ctx, filepath.Join(dir, "backup")))
+	_, err = orders.Append(ctx, braidlog.Record{Key: []byte("order-17"), Value: []byte("after")})
+	check(err)
+
+	backup, err := braidlog.Open(filepath.Join(dir, "backup"), braidlog.Options{})
+	check(err)
+	defer backup.Close()
+	orders, err = backup.Topic("orders")
+	check(err)
+	for rec, err := range orders.Records(ctx, partition.First()) {
+		check(err)
+		fmt.Println(string(rec.Key), string(rec.Value))
+	}
+	// Output:
+	// order-17 before
 }
 
 // README.md has a row for each setting, in order.
