@@ -34,6 +34,10 @@ type Record struct {
 	Partition int       // number of the partition, from 0
 	Offset    int64     // number of the record in its partition, from 0
 	Timestamp time.Time // when it was appended, UTC; never falls within a partition
+	// Duplicate is set by Topic.AppendBatch if a record with this ID was
+	// appended before: the other fields tell where that one is, and this one
+	// was not appended. Reading never sets it.
+	Duplicate bool
 }
 
 // A Header is a named value beside the record's own. Names need not be unique.
