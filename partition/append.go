@@ -119,7 +119,8 @@ var (
 )
 
 // A Pending is a frame that was encoded and may not be acknowledged yet. The
-// zero Pending is ready for Submit.
+// zero Pending is ready for Submit. After Submit it may be copied, and many
+// goroutines may wait for it.
 type Pending struct {
 	First int64 // offset of its first record
 	Time  int64 // append time of its records, nanoseconds since 1970 UTC
@@ -187,6 +188,40 @@ func (a *Pending) Wait(ctx context.Context) error {
 		return nil
 	}
 	return a.p.await(ctx, a.group)
+}
+
+// Then has done called once, with the offset of the frame's first record or the
+// error that Wait would return, on a goroutine of the partition's own and under
+// no lock. Before Submit it stands for the callback of AppendAsync, in the
+// order of offsets; after Submit it may be called any number of times, while
+// others wait too. ErrClosed says that the partition is closed and that done is
+// not called.
+func (a *Pending) Then(done func(offset int64, err error)) error {
+	if a.p == nil {
+		a.done = done
+		return nil
+	}
+	p := a.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due := call{done, a.First, nil}
+	switch {
+	case a.group != nil && !a.group.finished:
+		a.group.calls = append(a.group.calls, due)
+		return nil
+	case p.closing:
+		return p.errorf("append", ErrClosed)
+	case a.group != nil:
+		due.err = a.group.err
+	}
+	p.callLocked([]call{due})
+	return nil
+}
+
+// Acknowledged returns the append of a record that was acknowledged before:
+// Wait returns at once, and Then calls back.
+func (p *Partition) Acknowledged(offset int64) Pending {
+	return Pending{First: offset, Count: 1, p: p}
 }
 
 // Kick sees to it that the frame is written even if nobody waits for it now.

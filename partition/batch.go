@@ -49,6 +49,21 @@ func (p *Partition) fill(f *part) {
 		r := f.run.At(i)
 		r.Topic, r.Partition = p.opts.Topic, p.opts.Number
 		r.Offset, r.Timestamp = f.pending.First+int64(i), at
+		r.Duplicate = false
+	}
+}
+
+// Each calls f for every record that was added, with its number among those
+// that the runs pick from: with its append, or with the error if it was not
+// submitted. It is for use between Add and Wait.
+func (b *Batch) Each(f func(i int, a Pending, err error)) {
+	for n := range b.parts {
+		part := &b.parts[n]
+		for i := range part.run.Len() {
+			a := part.pending
+			a.First, a.Count = a.First+int64(i), 1
+			f(part.run.Index(i), a, part.err)
+		}
 	}
 }
 
@@ -98,7 +113,8 @@ func (b *Batch) report(n int) error {
 		for j := range f.run.Len() {
 			e.Outcomes[f.run.Index(j)] = o
 			if o == NotAppended {
-				f.run.At(j).Offset = -1
+				r := f.run.At(j)
+				r.Offset, r.Duplicate = -1, false
 			}
 		}
 	}

@@ -39,6 +39,27 @@ func (p *Partition) Sync(ctx context.Context) error {
 	return nil
 }
 
+// Settle waits until everything that was appended before is acknowledged or has
+// failed: readers then see all of it that is there. It waits for the disk only
+// as far as the level does, and ends early with the context. What failed is
+// told to those who appended it.
+func (p *Partition) Settle(ctx context.Context) error {
+	if err := p.checkContext(ctx, "settle"); err != nil {
+		return err
+	}
+	if err := p.take(ctx); err != nil {
+		return p.errorf("settle", err)
+	}
+	defer p.pass()
+	p.mu.Lock()
+	target := p.tail.next
+	p.mu.Unlock()
+	done := p.syncSlot()
+	defer done()
+	p.commitBelow(target) //nolint:errcheck // who appended is told
+	return nil
+}
+
 // anySyncSlot waits until one of the slots for syncs is free.
 func (p *Partition) anySyncSlot() (done func()) {
 	p.shared.syncs <- struct{}{}
