@@ -11,10 +11,15 @@ import (
 
 // Append routes a record and appends it. It returns when the record is as
 // durable as the topic's level says. A context that ends while it waits for
-// that gives ErrOutcomeUnknown; any other error means that the record is not
-// in the log, unless it is ErrOutcomeUnknown too.
+// that gives ErrOutcomeUnknown; any other error means that this call did not
+// append the record, unless it is ErrOutcomeUnknown too. With Dedup a record
+// whose ID was appended lately is a repeat: see there.
 func (t *Topic) Append(ctx context.Context, rec Record) (Position, error) {
-	n, err := t.prepare(ctx, &rec)
+	st := t.state.Load()
+	if st.byID(&rec) {
+		return positionOf(t.appendOnce(ctx, st, routed, rec))
+	}
+	n, err := t.prepare(ctx, st, &rec)
 	if err != nil {
 		return noPosition, t.appendError(err)
 	}
@@ -27,15 +32,26 @@ func (t *Topic) Append(ctx context.Context, rec Record) (Position, error) {
 }
 
 // prepare checks a record and routes it.
-func (t *Topic) prepare(ctx context.Context, rec *Record) (n int, err error) {
+func (t *Topic) prepare(ctx context.Context, st *topicState, rec *Record) (n int, err error) {
 	if err = checkContext(ctx); err != nil {
 		return 0, err
 	}
+	return t.place(st, routed, rec)
+}
+
+// routed stands for the partition that the partitioner is to be asked for.
+const routed = -1
+
+// place checks a record and returns its partition: n, or where it is routed.
+func (t *Topic) place(st *topicState, n int, rec *Record) (int, error) {
 	// All partitions have the same limits.
-	if err = t.parts[0].Check(rec); err != nil {
+	if err := t.parts[0].Check(rec); err != nil {
 		return 0, err
 	}
-	return t.route(t.state.Load(), rec)
+	if n != routed {
+		return n, nil
+	}
+	return t.route(st, rec)
 }
 
 func (t *Topic) appendError(err error) error {
@@ -43,10 +59,14 @@ func (t *Topic) appendError(err error) error {
 }
 
 // AppendTo appends a record to a partition of the caller's choice; the
-// partitioner is not asked.
+// partitioner is not asked. With Dedup a repeat is where the first record is,
+// in whichever partition.
 func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Position, error) {
 	if partition < 0 || partition >= len(t.parts) {
 		return noPosition, t.appendError(fmt.Errorf("%w partition: %d of %d", ErrInvalid, partition, len(t.parts)))
+	}
+	if st := t.state.Load(); st.byID(&rec) {
+		return positionOf(t.appendOnce(ctx, st, partition, rec))
 	}
 	if err := checkContext(ctx); err != nil {
 		return noPosition, t.appendError(err)
@@ -61,33 +81,47 @@ func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Positi
 // AppendAsync routes and encodes a record and returns without waiting for it
 // to be durable; it waits only for room in a buffer. done, which may be nil,
 // is called exactly once, later, on a goroutine of the store and under no
-// lock; within a partition in order of offsets. It may append; it must not
+// lock; within a partition in order of offsets, but for repeats, which are told
+// when the first record of their ID is acknowledged. It may append; it must not
 // close the store. An error returned here means that nothing was appended and
-// done is not called.
+// done is not called. Of a repeat it may be ErrOutcomeUnknown: its context ended
+// while the first record, somebody else's, was on its way to the log.
 func (t *Topic) AppendAsync(ctx context.Context, rec Record, done func(Position, error)) error {
-	n, err := t.prepare(ctx, &rec)
+	st := t.state.Load()
+	if st.byID(&rec) {
+		return t.appendAsyncOnce(ctx, st, rec, done)
+	}
+	n, err := t.prepare(ctx, st, &rec)
 	if err != nil {
 		return t.appendError(err)
 	}
 	if done == nil {
 		return t.parts[n].AppendAsync(ctx, rec, nil)
 	}
-	return t.parts[n].AppendAsync(ctx, rec, func(offset int64, err error) {
+	return t.parts[n].AppendAsync(ctx, rec, callback(n, false, done))
+}
+
+// callback returns what calls done with a place in partition n.
+func callback(n int, duplicate bool, done func(Position, error)) func(int64, error) {
+	return func(offset int64, err error) {
 		if err != nil {
 			done(noPosition, err)
 			return
 		}
-		done(Position{Partition: n, Offset: offset}, nil)
-	})
+		done(Position{Partition: n, Offset: offset, Duplicate: duplicate}, nil)
+	}
 }
 
 // AppendBatch routes and checks all records, and then appends them, in order
-// within each partition. It fills in Topic, Partition, Offset and Timestamp of
-// each record in place. A partition's share is written in frames of at most 1
-// MiB, each of which is on disk whole or not at all; across frames and
-// partitions the batch is not atomic. If a record is refused nothing is
+// within each partition. It fills in Topic, Partition, Offset, Timestamp and
+// Duplicate of each record in place. A partition's share is written in frames
+// of at most 1 MiB, each of which is on disk whole or not at all; across frames
+// and partitions the batch is not atomic. If a record is refused nothing is
 // appended. If appending fails the error is a *BatchError with the outcome of
 // every record, and the offset of those not appended is -1.
+//
+// With Dedup repeats are left out, also those of records of the same batch:
+// they are where the first record of their ID is, and its outcome is theirs.
 func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
 	if err := checkContext(ctx); err != nil {
 		return t.appendError(err)
@@ -98,21 +132,40 @@ func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
 	b := t.takeBatch(len(recs))
 	defer t.batch.Put(b)
 	st := t.state.Load()
+	if st.dedup != nil {
+		return t.appendBatchOnce(ctx, st, b, recs)
+	}
+	if err := t.routeBatch(st, b, recs); err != nil {
+		return t.appendError(err)
+	}
+	t.submitBatch(ctx, b, recs)
+	return t.awaitBatch(ctx, st, b, recs)
+}
+
+// routeBatch checks all records but repeats, then routes and sorts them.
+func (t *Topic) routeBatch(st *topicState, b *batch, recs []Record) error {
 	for i := range recs {
+		if b.repeat(i) {
+			continue
+		}
 		if err := t.parts[0].Check(&recs[i]); err != nil {
-			return t.appendError(fmt.Errorf("record %d of the batch: %w", i, err))
+			return fmt.Errorf("record %d of the batch: %w", i, err)
 		}
 	}
 	for i := range recs {
+		if b.repeat(i) {
+			b.routes[i] = nowhere
+			continue
+		}
 		n, err := t.route(st, &recs[i])
 		if err != nil {
-			return t.appendError(fmt.Errorf("record %d of the batch: %w", i, err))
+			return fmt.Errorf("record %d of the batch: %w", i, err)
 		}
 		b.routes[i] = int32(n)
 		b.counts[n]++
 	}
 	b.sort()
-	return t.appendSorted(ctx, st, b, recs)
+	return nil
 }
 
 // appendNothing returns why an append fails even if it has no records.
@@ -123,8 +176,8 @@ func (t *Topic) appendNothing() error {
 	return nil
 }
 
-// appendSorted appends each partition's share.
-func (t *Topic) appendSorted(ctx context.Context, st *topicState, b *batch, recs []Record) error {
+// submitBatch submits each partition's share.
+func (t *Topic) submitBatch(ctx context.Context, b *batch, recs []Record) {
 	from := int32(0)
 	for n, p := range t.parts {
 		count := b.counts[n]
@@ -135,6 +188,10 @@ func (t *Topic) appendSorted(ctx context.Context, st *topicState, b *batch, recs
 		from += count
 		b.pending.Add(ctx, p, run)
 	}
+}
+
+// awaitBatch waits for what was submitted.
+func (t *Topic) awaitBatch(ctx context.Context, st *topicState, b *batch, recs []Record) error {
 	if err := b.pending.Wait(ctx, len(recs)); err != nil {
 		return err
 	}
@@ -172,12 +229,16 @@ func userBytes(run record.Run) (n int) {
 
 // A batch is the scratch space of one AppendBatch.
 type batch struct {
-	routes  []int32 // partition of each record
+	routes  []int32 // partition of each record, or nowhere
 	counts  []int32 // records of each partition
 	starts  []int32 // where in picks the next record of each partition goes
 	picks   []int32 // the records' numbers, partition by partition
+	claims  []claim // of each record; empty if nobody looks for repeats
 	pending partition.Batch
 }
+
+// nowhere is the partition of a repeat: it is not appended.
+const nowhere = -1
 
 // takeBatch returns scratch space for n records.
 func (t *Topic) takeBatch(n int) *batch {
@@ -201,7 +262,11 @@ func (b *batch) sort() {
 		at += count
 	}
 	for i, n := range b.routes {
+		if n == nowhere {
+			continue
+		}
 		b.picks[b.starts[n]] = int32(i)
 		b.starts[n]++
 	}
+	b.picks = b.picks[:at]
 }

@@ -95,7 +95,8 @@ const (
 type Position struct {
 	Partition int
 	Offset    int64
-	// Duplicate is for deduplication, which is not there yet: always false.
+	// Duplicate says that the record was a repeat and was not appended: this is
+	// where the first record of its ID is. False unless the topic has Dedup.
 	Duplicate bool
 }
 

@@ -166,14 +166,37 @@ type Archive struct {
 	Off bool
 }
 
-// Dedup configures the recognition of records by their ID. A record without
-// one, all zeros, is never a repeat.
+// Dedup configures the recognition of records by their ID, so that an append
+// may be tried again without fear that the record is there twice: above all
+// after ErrOutcomeUnknown.
+//
+// A record whose ID was appended to the topic lately, to whichever partition,
+// is a repeat. It is not appended and the partitioner is not asked: the append
+// returns where the first record is, with Duplicate set. Its key, value and all
+// else are not compared. A repeat of a record that is still being appended
+// waits for that one and shares its outcome; so it is ErrOutcomeUnknown again
+// as long as only opening the store anew can tell. A record without an ID, all
+// zeros, is never a repeat.
+//
+// What is remembered is in the log itself: the first append with an ID after
+// Open, or after dedup was switched on, reads the topic backwards until it has
+// Entries ids or everything that is younger than Window. If a partition cannot
+// be read for an I/O error, appends with an ID fail with that error. Offsets
+// lost to damage are passed over. A record that was removed since is still a
+// repeat's first as long as its ID is remembered, and forgotten at Open.
+//
+// It is the appends of a Topic that look for repeats, not those of a Partition
+// by itself. An append that is under way while dedup is switched on may not be
+// remembered.
 type Dedup struct {
 	// Mode: zero is DedupOff in a new topic and as stored in others.
 	Mode DedupMode
-	// Entries is how many ids are remembered, at least 1. Zero: 10,000.
+	// Entries is how many ids are remembered, 1 to 16,777,216; each takes about
+	// 100 bytes of memory. Zero: 10,000.
 	Entries int
-	// Window is for how long, 1 ms or more. Zero: 1 minute.
+	// Window is for how long, by Timestamp, 1 ms or more. Zero: 1 minute. It
+	// goes on while the store is closed: make it longer than it takes until an
+	// append is tried for the last time, a restart of the program included.
 	Window time.Duration
 }
 

@@ -25,6 +25,7 @@ type Topic struct {
 	mixed bool                       // guarded by store.mu; a change of settings failed: some partitions may have it
 	loads sync.Pool                  // of *[]partitioner.Load
 	batch sync.Pool                  // of *batch
+	ids   *dedup                     // immutable; unused while Dedup.Mode is DedupOff
 
 	keeping   chan struct{}    // held, one place, by who enforces retention
 	archiving archiving        //
@@ -40,6 +41,7 @@ type topicState struct {
 	byKey     partitioner.KeyPartitioner // nil if p is none
 	byLoad    partitioner.LoadAware      // nil if p is none
 	batcher   partitioner.Batcher        // nil if p is none
+	dedup     *dedup                     // nil if nobody looks for repeats
 }
 
 func newTopicState(config TopicConfig, placement string) *topicState {
@@ -109,6 +111,10 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 
 // setState puts settings in force that are not a partition's.
 func (t *Topic) setState(st *topicState) {
+	t.ids.configure(st.config.Dedup)
+	if st.config.Dedup.Mode != DedupOff {
+		st.dedup = t.ids
+	}
 	t.state.Store(st)
 	limit := int64(Unlimited)
 	if r := st.config.Retention; r.Full == Refuse {

@@ -248,6 +248,7 @@ func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*
 		store: s, name: m.Name, id: m.Topic, parts: make([]*partition.Partition, config.Partitions),
 		keeping: make(chan struct{}, 1), quota: partition.NewQuota(),
 	}
+	t.ids = newDedup(t.parts, s.shared.Now)
 	t.setState(newTopicState(config, m.Generations[0].Placement))
 	parent := s.dir.Sub(topicsDir + "/" + m.Name + "/" + partitionsDir)
 	var g errgroup.Group

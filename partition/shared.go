@@ -106,6 +106,10 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	return s, nil
 }
 
+// Now returns the time by the clock of all timestamps, in nanoseconds since
+// 1970 UTC.
+func (s *Shared) Now() int64 { return s.clock.Now() }
+
 // OpenFiles returns how many segment files are open now.
 func (s *Shared) OpenFiles() int { return s.files.Open() }
 
