@@ -155,6 +155,40 @@ func ExampleTopic_AppendAsync() {
 	// offset 2 <nil>
 }
 
+// With Dedup an append can be tried again whatever came of it: the record is
+// there once. Here the program ends in between, and never heard of the first.
+func ExampleTopic_Append_retry() {
+	dir, err := os.MkdirTemp("", "braidlog")
+	check(err)
+	defer os.RemoveAll(dir)
+	rec := braidlog.Record{Value: []byte("pay 20 to Ada")} // without a key it goes anywhere
+	copy(rec.ID[:], "payment-17")
+
+	for run := range 2 {
+		store, err := braidlog.Open(dir, braidlog.Options{})
+		check(err)
+		topic, err := store.EnsureTopic(ctx, "payments", braidlog.TopicConfig{
+			Partitioner: partitioner.RoundRobin(),
+			Dedup:       braidlog.Dedup{Mode: braidlog.DedupOn},
+		})
+		check(err)
+		for try := range 2 {
+			pos, err := topic.Append(ctx, rec)
+			check(err)
+			fmt.Println("run", run, "try", try, "partition", pos.Partition, "offset", pos.Offset, "duplicate", pos.Duplicate)
+		}
+		fmt.Println("records", topic.Stats().Records)
+		check(store.Close())
+	}
+	// Output:
+	// run 0 try 0 partition 0 offset 0 duplicate false
+	// run 0 try 1 partition 0 offset 0 duplicate true
+	// records 1
+	// run 1 try 0 partition 0 offset 0 duplicate true
+	// run 1 try 1 partition 0 offset 0 duplicate true
+	// records 1
+}
+
 // The caller picks the partition; the partitioner is not asked.
 func ExampleTopic_AppendTo() {
 	dir, err := os.MkdirTemp("", "braidlog")
