@@ -3,7 +3,6 @@ package braidlog
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -377,62 +376,4 @@ func TestAppendsToAPartitionAreFound(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Position{1, 0, true}, pos, "the first of the two")
 	require.NoError(t, s.Close())
-}
-
-func TestWindowEvicts(t *testing.T) {
-	var w window
-	at := func(n int, time int64) first { return first{id: id(n), offset: time, time: time} }
-	known := func(ids ...int) {
-		t.Helper()
-		var all []int
-		for n := range 20 {
-			if f, ok := w.find(id(n)); ok {
-				require.Equal(t, id(n), f.id)
-				all = append(all, n)
-			}
-		}
-		require.Equal(t, ids, all)
-		require.LessOrEqual(t, len(w.at), len(w.firsts))
-	}
-	w.evict(0, 100)
-	known()
-	for i := range 6 {
-		w.push(at(i, int64(10*i)))
-	}
-	w.evict(4, 0)
-	known(2, 3, 4, 5)
-	w.evict(4, 30)
-	known(3, 4, 5)
-	w.push(at(3, 60)) // it was too old, and came again
-	w.evict(3, 0)
-	known(3, 4, 5)
-	f, _ := w.find(id(3))
-	require.EqualValues(t, 60, f.time)
-	w.evict(0, 0)
-	known()
-	require.Empty(t, w.at)
-
-	for i := range 3 {
-		w.push(at(i, int64(100+10*i)))
-	}
-	w.merge([]first{at(7, 115), at(1, 90), at(8, 10), at(7, 95), at(2, 120)}, 20)
-	known(0, 1, 2, 7)
-	require.True(t, slices.IsSortedFunc(w.firsts, byTime))
-	for n, time := range map[int]int64{0: 100, 1: 90, 2: 120, 7: 95} {
-		f, _ := w.find(id(n))
-		require.Equal(t, time, f.time, "the earliest of each")
-	}
-	w.evict(2, 0)
-	known(0, 2)
-}
-
-// However many are pushed, what is gone is let go of.
-func TestWindowStaysSmall(t *testing.T) {
-	var w window
-	for i := range 100_000 {
-		w.push(first{id: id(i), time: int64(i)})
-		w.evict(100, 0)
-	}
-	require.Len(t, w.at, 100)
-	require.Less(t, cap(w.firsts), 1000)
 }
