@@ -151,9 +151,9 @@ func (f *flight) submit(n int32, a partition.Pending) {
 	f.submitted, f.partition, f.pending = true, n, a
 }
 
-// launch lets those go on who wait for the flights of one Append or AppendBatch.
-// Those whose record was not submitted are over. Who waits for one of them claims the
-// id anew, since what was wrong with this record, or with its batch or context,
+// launch lets those go on who wait for the flights of one call. Flights whose
+// record was not submitted are over. Who waits for one of them claims the id
+// anew, since what was wrong with this record, or with its batch or context,
 // need not be wrong with the other one.
 func (d *dedup) launch(claims []claim) {
 	var ready chan struct{}
