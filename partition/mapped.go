@@ -115,6 +115,7 @@ func (p *Partition) rollTo(seg *segment.Segment) error {
 	p.witness = max(p.witness, seg.Durable)
 	p.tailToLocked(seg)
 	p.addSegmentLocked(seg)
+	p.rolled()
 	return nil
 }
 

@@ -114,7 +114,7 @@ func (p *Partition) reportLost(f *finding, end int64) {
 			continue
 		}
 		f.report.Lost = append(f.report.Lost, e)
-		p.log("is damaged", e)
+		p.emit(Event{Kind: Recovered, From: e.FromOffset, To: e.ToOffset, What: "is damaged", Err: e})
 	}
 }
 
@@ -175,7 +175,10 @@ func (p *Partition) cutTorn(f *finding, torn *spot) error {
 	}
 	f.trimTo(torn)
 	f.report.Cut = cut
-	p.log("had a torn end", fmt.Errorf("cut at offset %d", torn.from))
+	p.emit(Event{
+		Kind: Recovered, From: cut.Offset, To: cut.Offset, Bytes: cut.ToByte - cut.FromByte,
+		What: "had a torn end", Err: fmt.Errorf("cut at offset %d", cut.Offset),
+	})
 	return nil
 }
 
@@ -343,7 +346,10 @@ func (p *Partition) settleTailLocked(f *finding) {
 	}
 	if ahead := time.Duration(c.time - p.shared.clock.Now()); ahead > aheadLimit {
 		f.report.Ahead = ahead
-		p.log("has a last record ahead of the clock", fmt.Errorf("by %v", ahead))
+		p.emit(Event{
+			Kind: Recovered, From: c.end, To: c.end,
+			What: "has a last record ahead of the clock", Err: fmt.Errorf("by %v", ahead),
+		})
 	}
 }
 
@@ -383,10 +389,12 @@ func (p *Partition) skip(f *finding) error {
 	if err := p.beginSegment(from, to); err != nil {
 		return err
 	}
-	f.report.Gap = &GapError{p.opts.Topic, p.opts.Number, from, to}
+	gap := &GapError{p.opts.Topic, p.opts.Number, from, to}
+	f.report.Gap = gap
 	p.visible.Store(to)
 	p.durable.Store(to)
 	p.witness = to
+	p.emit(Event{Kind: Recovered, From: from, To: to, What: "skips what a power cut may have taken", Err: gap})
 	return nil
 }
 

@@ -181,11 +181,13 @@ type Options struct {
 	// Quota, if not nil, bounds what this partition and others hold together.
 	Quota *Quota
 
-	// Logger is told about recovery and trouble in the background. Nil: silence.
+	// Logger gets every event, as Event.Log writes it, on a goroutine of the
+	// partition. Nil: silence.
 	Logger *slog.Logger
 	// OnEvent is told of rolls, trims, recoveries and trouble in the
-	// background. It may be called under a lock: it must take note and
-	// return, and must not call the partition. Nil: nobody is told.
+	// background, of recoveries before Open returns. It may be called under a
+	// lock: it must take note and return, and must not call the partition.
+	// Nil: nobody is told.
 	OnEvent func(Event)
 }
 

@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/relay"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -41,6 +42,8 @@ type Partition struct {
 	name   string  // immutable; what it is called there
 	dir    fs.Dir  // immutable; the partition's directory
 	broken error   // immutable; why the partition could not be opened
+
+	events *relay.Relay[Event] // immutable; to opts.Logger, nil without one
 
 	// upkeep is held, one place, by who trims, repairs or copies the
 	// partition: nobody else removes segments or writes partition.json. It is
@@ -160,6 +163,7 @@ func OpenIn(parent fs.Dir, name string, opts Options) (*Partition, error) {
 	p.parent, p.name, p.dir = parent, name, parent.Sub(name)
 	p.mapped = p.canMap(config.Durability)
 	if err = p.recover(); err != nil {
+		p.events.Close()
 		return nil, fmt.Errorf("open %s: %w", subject(opts.Topic, opts.Number), err)
 	}
 	return p, nil
@@ -167,6 +171,7 @@ func OpenIn(parent fs.Dir, name string, opts Options) (*Partition, error) {
 
 func newPartition(opts Options, config Config) *Partition {
 	p := &Partition{opts: opts, shared: opts.Shared, upkeep: make(chan struct{}, 1)}
+	p.events = newLog(opts.Logger)
 	p.config.Store(&config)
 	p.segments.Store(&[]*segment.Segment{})
 	p.gaps.Store(&[]span{})
@@ -236,17 +241,9 @@ func (p *Partition) errorf(op string, err error) error {
 func (p *Partition) poisonLocked(cause error) {
 	if p.failed == nil {
 		p.failed = fmt.Errorf("append %s: %w: %w", subject(p.opts.Topic, p.opts.Number), ErrFailed, cause)
+		p.log("failed", cause)
 	}
 	p.wakeSpaceLocked()
-	p.log("failed", cause)
-}
-
-// log tells of trouble in the background.
-func (p *Partition) log(what string, err error) {
-	p.emit(Event{Kind: Trouble, What: what, Err: err})
-	if p.opts.Logger != nil {
-		p.opts.Logger.Error("partition "+what, "topic", p.opts.Topic, "partition", p.opts.Number, "error", err)
-	}
 }
 
 // all returns the segments, rising.
@@ -302,6 +299,7 @@ func (p *Partition) Close() error {
 	if p.root != nil {
 		err = errors.Join(err, p.root.Close())
 	}
+	p.events.Close()
 	if err != nil {
 		return p.errorf("close", err)
 	}

@@ -118,6 +118,7 @@ func (p *Partition) create(seg *segment.Segment) error {
 	p.w = w
 	p.witness = max(p.witness, seg.Durable)
 	p.addSegmentLocked(seg)
+	p.rolled()
 	p.mu.Unlock()
 	return nil
 }

@@ -80,7 +80,7 @@ func (p *Partition) rest(idle bool) {
 	if idle {
 		rest = p.release
 	}
-	if err := rest(); err != nil {
+	if err := rest(); err != nil && !told(err) {
 		p.log("could not be put to rest", err)
 	}
 }
@@ -134,7 +134,7 @@ func (p *Partition) tryDetach() bool {
 		return false
 	}
 	defer p.pass()
-	if err := p.wrapUp(); err != nil {
+	if err := p.wrapUp(); err != nil && !told(err) {
 		p.log("could not give its file back", err)
 	}
 	return p.w.seg == nil

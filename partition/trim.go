@@ -273,7 +273,11 @@ func (p *Partition) rollEarly(ctx context.Context) error {
 	if err := p.sealTail(); err != nil {
 		return err
 	}
-	return p.beginSegment(t.next, t.next)
+	if err := p.beginSegment(t.next, t.next); err != nil {
+		return err
+	}
+	p.rolled()
+	return nil
 }
 
 // beginSegment puts a new segment on disk, durably, and moves the tail there.
