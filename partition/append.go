@@ -388,7 +388,7 @@ func (p *Partition) wroteLocked(size int, now int64) {
 		p.wakeAtLocked(p.dueLocked(now))
 	}
 	p.askLocked()
-	if p.tail.seg.IndexDue() >= indexWriteEntries {
+	if p.tail.seg.IndexDue() >= max(indexWriteEntries, p.tail.note) {
 		p.noteSoonLocked()
 	}
 }

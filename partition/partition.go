@@ -110,6 +110,7 @@ type tail struct {
 	first int64            // when the segment got its first record, by the clock; 0 if it has none
 	used  int64            // when it was last appended to, by the clock
 	full  bool             // a roll is under way: nothing more goes here
+	note  int              // writing the index failed: not again before it lacks so many entries
 }
 
 // A writer is what is known of the file that is being written.
@@ -119,6 +120,7 @@ type writer struct {
 	pos       int64            // written up to here
 	allocated int64            // reserved up to here
 	step      int64            // how much to reserve next
+	short     bool             // there was no room to reserve ahead: appends find out when there is
 	mapped    bool             // seg has a window
 	touched   int64            // the window's pages are ready up to here; guarded by mu
 }

@@ -242,7 +242,7 @@ func (p *Partition) allocate(end int64) error {
 	if err := p.w.file.Allocate(from, to-from); err != nil {
 		return fmt.Errorf("reserve space in segment %s: %w", p.w.seg.Name(), err)
 	}
-	p.w.allocated = to
+	p.w.allocated, p.w.short = to, false
 	p.w.step = min(2*p.w.step, maxStepBytes)
 	return nil
 }
@@ -250,7 +250,7 @@ func (p *Partition) allocate(end int64) error {
 // growSoonLocked has a worker reserve the next step, so that appends find it
 // done.
 func (p *Partition) growSoonLocked() {
-	if p.growing != nil || p.tail.full || p.closing || p.held > 0 || p.w.allocated >= p.config.Load().SegmentBytes {
+	if p.growing != nil || p.w.short || p.tail.full || p.closing || p.held > 0 || p.w.allocated >= p.config.Load().SegmentBytes {
 		return
 	}
 	p.growing = make(chan struct{})
@@ -273,6 +273,7 @@ func (p *Partition) growAhead(seg *segment.Segment, from, to int64) {
 	p.growing = nil
 	if err != nil {
 		p.log("could not reserve space ahead", err)
+		p.w.short = p.w.seg == seg
 	} else if p.w.seg == seg && p.w.allocated == from {
 		p.w.allocated = to
 		p.w.step = min(2*p.w.step, maxStepBytes)

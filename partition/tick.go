@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/braidlog/braidlog/record"
+	"github.com/braidlog/braidlog/segment"
 )
 
 // This file is what the timer does for a partition: markers, interval syncs,
@@ -93,15 +94,25 @@ func (p *Partition) noteSoonLocked() {
 	p.noting = true
 	seg := p.tail.seg
 	p.whenTakenLocked(func() {
-		err := seg.WriteIndex()
-		p.mu.Lock()
-		p.noting = false
-		p.mu.Unlock()
-		if err != nil {
-			p.log("could not write an index", err)
-		}
+		p.noted(seg, seg.WriteIndex())
 		p.pass()
 	})
+}
+
+// noted is called when the index of a segment was written, or was not: then
+// the next append does not try again, but one that comes much later.
+func (p *Partition) noted(seg *segment.Segment, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noting = false
+	due := 0
+	if err != nil {
+		p.log("could not write an index", err)
+		due = seg.IndexDue() + indexWriteEntries
+	}
+	if p.tail.seg == seg {
+		p.tail.note = due
+	}
 }
 
 // release is wrapUp with one of the slots for syncs. The caller holds the baton.
