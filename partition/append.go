@@ -369,6 +369,10 @@ func (p *Partition) storeLocked(run *record.Run, count, size int, now int64) err
 	p.advanceLocked(count, size, now)
 	t.seg.Publish(t.pos, t.next)
 	p.visible.Store(t.next)
+	if count > 0 {
+		p.figures.appends += int64(count)
+		p.figures.newest = moment{t.next, t.time}
+	}
 	p.wroteLocked(size, now)
 	if p.w.allocated-t.pos < p.w.step/4 {
 		p.growSoonLocked()

@@ -29,6 +29,7 @@ type group struct {
 	base     int64            // offset of the first record
 	end      int64            // offset behind the last
 	time     int64            // when its last record was appended, by the clock
+	stamp    int64            // its last record's append time
 	durable  int64            // greatest durable offset the batches tell of
 	buf      []byte
 	waiters  []*waiter
@@ -76,6 +77,9 @@ func (p *Partition) gatherLocked(run *record.Run, count, size int, now int64) *g
 	p.tail.seg.Note(stamp.Base, stamp.Position, stamp.Time)
 	p.advanceLocked(count, size, now)
 	g.end, g.time = p.tail.next, now
+	if count > 0 {
+		g.stamp = stamp.Time
+	}
 	p.pending += int64(size)
 	return g
 }
@@ -289,7 +293,7 @@ func (p *Partition) commit(g *group) error {
 	if p.level() != Sync || g.base == g.end {
 		return nil
 	}
-	if err := p.w.file.Sync(); err != nil {
+	if err := p.syncFile(p.w.file); err != nil {
 		return p.unknown(err)
 	}
 	return nil
@@ -300,7 +304,7 @@ func (p *Partition) commit(g *group) error {
 func (p *Partition) cutBack(pos int64, cause error) error {
 	err := p.w.file.Truncate(pos)
 	if err == nil {
-		err = p.w.file.Sync()
+		err = p.syncFile(p.w.file)
 	}
 	if err != nil {
 		return p.unknown(errors.Join(cause, err))
@@ -349,6 +353,10 @@ func (p *Partition) publishGroupLocked(g *group) {
 		p.wroteLocked(len(g.buf), g.time)
 	}
 	p.visible.Store(g.end)
+	if g.base < g.end {
+		p.figures.committed(g.end - g.base)
+		p.figures.newest = moment{g.end, g.stamp}
+	}
 }
 
 // abortLocked fails every group that is still gathered: their batches carry

@@ -46,6 +46,7 @@ func (p *Partition) Record(ctx context.Context, offset int64) (record.Record, er
 	if rec.Offset != offset {
 		return record.Record{}, &GapError{p.opts.Topic, p.opts.Number, offset, rec.Offset}
 	}
+	r.count()
 	return r.kept(), nil
 }
 
@@ -99,6 +100,7 @@ func (p *Partition) each(ctx context.Context, start Start, bound int64, yield fu
 		return
 	}
 	r := p.keeping(start)
+	defer r.count()
 	for {
 		if err := ctx.Err(); err != nil {
 			yield(record.Record{}, p.errorf("read", err))

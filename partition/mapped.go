@@ -144,7 +144,7 @@ func (p *Partition) sealWindow(old writer) error {
 	if err := old.seg.Unmap(); err != nil {
 		return err
 	}
-	if err := cut(old, old.seg.Readable()); err != nil {
+	if err := p.cut(old, old.seg.Readable()); err != nil {
 		return err
 	}
 	p.sealIndex(old.seg)

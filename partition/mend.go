@@ -407,7 +407,7 @@ func (p *Partition) sealTail() error {
 	}
 	defer seg.Release()
 	p.sealIndex(seg)
-	return cut(writer{seg: seg, file: f}, p.tail.pos)
+	return p.cut(writer{seg: seg, file: f}, p.tail.pos)
 }
 
 // resume loads what the writer needs to know of the last segment before it is

@@ -99,6 +99,8 @@ type Partition struct {
 	durable  atomic.Int64                       // records below are durable
 	ended    atomic.Bool                        // closed: readers stop
 	watch    watch
+
+	figures figures
 }
 
 // A tail is where the next batch goes.
@@ -168,6 +170,7 @@ func OpenIn(parent fs.Dir, name string, opts Options) (*Partition, error) {
 		p.events.Close()
 		return nil, fmt.Errorf("open %s: %w", subject(opts.Topic, opts.Number), err)
 	}
+	p.figures.opened()
 	return p, nil
 }
 

@@ -15,6 +15,7 @@ import (
 type Reader struct {
 	p      *Partition
 	next   int64 // offset of the next record
+	reads  int64 // records read that are not in the partition's figures yet
 	err    error // why start was refused; every call returns it
 	closed bool
 
@@ -46,6 +47,7 @@ func (r *Reader) Err() error { return r.err }
 
 // Close gives back what the reader holds. Next then returns ErrClosed.
 func (r *Reader) Close() error {
+	r.count()
 	p := r.p
 	*r = Reader{p: p, next: r.next, closed: true}
 	return nil
@@ -113,6 +115,7 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 			}
 			if r.rec.Offset >= r.next {
 				r.next = r.rec.Offset + 1
+				r.reads++
 				return &r.rec, nil
 			}
 		}
@@ -122,6 +125,7 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 					continue
 				}
 				r.next = r.rec.Offset + 1
+				r.reads++
 				return &r.rec, nil
 			}
 			if r.scan.Decode(&r.dec) {
@@ -136,6 +140,7 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 
 // advance moves on to the next batch.
 func (r *Reader) advance(bound int64) error {
+	r.count()
 	switch {
 	case r.closed:
 		return r.p.errorf("read", ErrClosed)
@@ -160,6 +165,14 @@ func (r *Reader) advance(bound int64) error {
 	}
 	r.scan.Extend(r.seg.Readable())
 	return r.nextBatch(bound)
+}
+
+// count enters what was read into the partition's figures.
+func (r *Reader) count() {
+	if r.reads > 0 {
+		r.p.figures.reads.Add(r.reads)
+		r.reads = 0
+	}
 }
 
 // nextBatch decodes the batch at the scanner's place.

@@ -165,7 +165,7 @@ func (p *Partition) makeDir() error {
 
 // syncNew makes a new segment's header and name durable.
 func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
-	if err := f.Sync(); err != nil {
+	if err := p.syncFile(f); err != nil {
 		return fmt.Errorf("create segment %s: %w", seg.Name(), err)
 	}
 	if err := p.dir.Sync("."); err != nil {
@@ -195,7 +195,7 @@ func (p *Partition) remove(seg *segment.Segment) error {
 // and that made durable.
 func (p *Partition) sealWriter() error {
 	w := p.w
-	if err := cut(w, w.pos); err != nil {
+	if err := p.cut(w, w.pos); err != nil {
 		p.poison(err)
 		return err
 	}
@@ -206,11 +206,11 @@ func (p *Partition) sealWriter() error {
 }
 
 // cut ends a file at pos and makes it durable.
-func cut(w writer, pos int64) error {
+func (p *Partition) cut(w writer, pos int64) error {
 	if err := w.file.Truncate(pos); err != nil {
 		return fmt.Errorf("seal segment %s: %w", w.seg.Name(), err)
 	}
-	if err := w.file.Sync(); err != nil {
+	if err := p.syncFile(w.file); err != nil {
 		return fmt.Errorf("seal segment %s: %w", w.seg.Name(), err)
 	}
 	return nil

@@ -105,7 +105,7 @@ func (p *Partition) syncSegments(from int64, last bool) error {
 		n--
 	}
 	for _, s := range list[n:] {
-		if err := syncSegment(s); err != nil {
+		if err := p.syncSegment(s); err != nil {
 			return err
 		}
 	}
@@ -119,13 +119,13 @@ func (p *Partition) syncSegments(from int64, last bool) error {
 	return nil
 }
 
-func syncSegment(s *segment.Segment) error {
+func (p *Partition) syncSegment(s *segment.Segment) error {
 	f, err := s.Borrow()
 	if err != nil {
 		return err
 	}
 	defer s.Release()
-	if err = f.Sync(); err != nil {
+	if err = p.syncFile(f); err != nil {
 		return fmt.Errorf("sync segment %s: %w", s.Name(), err)
 	}
 	return nil

@@ -201,10 +201,14 @@ func (s *Segment) FirstTime() (int64, error) {
 // read, 0 if there is none.
 func (s *Segment) LastTime() (int64, error) { return s.lastTime(s.End(), 0) }
 
-// lastTime returns the append time of the last batch of so many records or
-// more, among those from about offset from on.
-func (s *Segment) lastTime(from int64, records int) (last int64, err error) {
-	pos, base, err := s.SeekOffset(from)
+// LastRecordTime returns the append time of the segment's last record that can
+// be read, 0 if there is none. Markers may be younger.
+func (s *Segment) LastRecordTime() (int64, error) { return s.lastTime(s.End()-1, 1) }
+
+// lastTime returns the append time of the last batch of at least so many
+// records, looking from the index entry at or below offset on.
+func (s *Segment) lastTime(offset int64, records int) (last int64, err error) {
+	pos, base, err := s.SeekOffset(offset)
 	if err != nil {
 		return 0, err
 	}
@@ -267,7 +271,7 @@ func (s *Segment) LastAppended() (int64, error) {
 	if t := s.last.Load(); t != 0 {
 		return t, nil
 	}
-	t, err := s.lastTime(s.End()-1, 1)
+	t, err := s.LastRecordTime()
 	if err == nil {
 		s.last.CompareAndSwap(0, t)
 	}
