@@ -215,29 +215,6 @@ func (t *Topic) Sync(ctx context.Context) error {
 	return t.each(func(p *partition.Partition) error { return p.Sync(ctx) })
 }
 
-// Stats are figures of a topic at one moment.
-type Stats struct {
-	Records    int64 // that can be read, offsets left out by gaps counted
-	Partitions []PartitionStats
-}
-
-// PartitionStats are figures of one partition.
-type PartitionStats struct {
-	Start, End int64 // what can be read: [Start, End)
-	Durable    int64 // every record below is known to be on disk
-	Writable   bool
-}
-
-// Stats returns figures of the topic as it is now.
-func (t *Topic) Stats() Stats {
-	s := Stats{Partitions: make([]PartitionStats, len(t.parts))}
-	for i, p := range t.parts {
-		s.Partitions[i] = PartitionStats{p.Start(), p.End(), p.Durable(), p.Writable()}
-		s.Records += p.End() - p.Start()
-	}
-	return s
-}
-
 // Recovery returns what opening the topic found and did, partition by
 // partition.
 func (t *Topic) Recovery() []partition.Recovery {
