@@ -207,7 +207,7 @@ func (t *Topic) tellBatchEnds(p partitioner.Batcher, b *batch, recs []Record) {
 	var err error
 	defer func() {
 		if err != nil {
-			t.store.warn("the partitioner failed at the end of a batch", err)
+			t.store.warn(t.name, "the partitioner failed at the end of a batch", err)
 		}
 	}()
 	defer caught(&err)

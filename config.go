@@ -26,9 +26,20 @@ type Options struct {
 	// Validate says how much of what is on disk is checked before Open
 	// returns. Zero: ValidateTail.
 	Validate Validate
-	// Logger is told of recoveries and of trouble in the background. Nil:
-	// silence.
+	// Logger gets every event, on a goroutine of the store and under no lock:
+	// rolls at level Debug, trims and archived segments at Info, recoveries and
+	// repairs at Warn, trouble in the background at Error. Nil: silence.
 	Logger *slog.Logger
+	// OnEvent is called with every event, from the time Open returns: rolls,
+	// trims, recoveries, repairs, archived segments, and trouble in the
+	// background. It is called on a goroutine of the store, under no lock, one
+	// event at a time and in the order in which they happened, those of Open
+	// first. It may take its time, since nothing waits for it but Close: up to
+	// 1,024 events wait for it, what comes then is dropped, and Event.Dropped
+	// of the next one tells how many were. It may use the store, but must not
+	// close it. A panic is logged, and goes no further. An Open that fails
+	// tells nobody. Nil: nobody is told.
+	OnEvent func(Event)
 
 	fs        fs.FS        // nil: the operating system's
 	clock     *clock.Clock // nil: a new one

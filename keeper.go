@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/braidlog/braidlog/partition"
 )
 
 // A keeper is the store's background worker: it enforces retention, topic by
@@ -79,7 +77,7 @@ func (s *Store) keepAll() (wait time.Duration) {
 		}
 		again, err := t.enforce(s.keeper.ctx, true)
 		if err != nil && s.keeper.ctx.Err() == nil {
-			s.notify(Event{Kind: Trouble, Topic: t.name, Partition: -1, What: "could not enforce retention", Err: err})
+			s.warn(t.name, "could not enforce retention", err)
 		}
 		if again > 0 {
 			every = min(every, again)
@@ -110,9 +108,9 @@ func (c TopicConfig) keepEvery() time.Duration {
 	return max(minKeepEvery, min(r.Age/10, r.HoldBackAge/10, maxKeepEvery))
 }
 
-// rolled is told of a partition's events, perhaps under its lock.
-func (k *keeper) rolled(e partition.Event) {
-	if e.Kind == partition.Rolled {
+// rolled is told of events, perhaps under a partition's lock.
+func (k *keeper) rolled(e Event) {
+	if e.Kind == Rolled {
 		k.wake()
 	}
 }

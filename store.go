@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/relay"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -33,13 +33,15 @@ const openAtOnce = 16
 // directory, in this process or any other. Its methods may be called from
 // many goroutines.
 type Store struct {
-	dir    fs.Dir    // immutable
-	lock   io.Closer // immutable
-	log    *slog.Logger
+	dir    fs.Dir            // immutable
+	lock   io.Closer         // immutable
 	shared *partition.Shared // immutable
 	cfg    Options           // immutable
 
 	keeper keeper
+
+	log      *relay.Relay[Event] // immutable; to cfg.Logger, nil without one
+	callback *relay.Relay[Event] // immutable; to cfg.OnEvent, nil without one
 
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
@@ -104,9 +106,10 @@ func open(path string, o Options) (s *Store, err error) {
 	if o.fs == nil {
 		o.fs = fs.OS{}
 	}
-	s = &Store{cfg: o, log: o.Logger, topics: map[string]*Topic{}, broken: map[string]error{}}
+	s = &Store{cfg: o, log: newLog(o.Logger), topics: map[string]*Topic{}, broken: map[string]error{}}
 	s.keeper.kick = make(chan struct{}, 1)
 	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())
+	s.callback = newCallback(o.OnEvent, s.log)
 	s.shared, err = partition.NewShared(partition.SharedOptions{
 		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, ForceHeap: o.forceHeap,
 	})
@@ -122,8 +125,10 @@ func open(path string, o Options) (s *Store, err error) {
 	if err = s.load(); err != nil {
 		err = errors.Join(err, s.closeTopics())
 		s.shared.Close()
+		s.log.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
 	}
+	s.callback.Start()
 	if !o.idle {
 		s.startKeeper()
 	}
@@ -279,7 +284,7 @@ func (s *Store) loadCheckpoint() (map[vouch]*partition.Checkpoint, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.Is(err, meta.ErrCorrupt):
-		s.warn("the checkpoint is damaged and not used", err)
+		s.warn("", "the checkpoint is damaged and not used", err)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -292,12 +297,6 @@ func (s *Store) loadCheckpoint() (map[vouch]*partition.Checkpoint, error) {
 		}
 	}
 	return vouchers, nil
-}
-
-func (s *Store) warn(what string, err error) {
-	if s.log != nil {
-		s.log.Warn(what, "error", err)
-	}
 }
 
 // loadTopics opens every topic. One that cannot be opened keeps its error and
@@ -315,7 +314,7 @@ func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
 	for _, e := range names {
 		if strings.HasPrefix(e.Name, newPrefix) || strings.HasPrefix(e.Name, deletedPrefix) {
 			if err = fs.RemoveAll(s.dir, topicsDir+"/"+e.Name); err != nil {
-				s.warn("what is left of a topic could not be removed", err) // it costs space only
+				s.warn("", "what is left of a topic could not be removed", err) // it costs space only
 			}
 			continue
 		}
@@ -325,7 +324,7 @@ func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
 		t, err := s.loadTopic(e, vouchers)
 		if err != nil {
 			err = fmt.Errorf("open topic %s: %w", e.Name, known(err))
-			s.warn("a topic could not be opened", err)
+			s.warn(e.Name, "a topic could not be opened", err)
 			s.broken[e.Name] = err
 			continue
 		}
@@ -452,9 +451,10 @@ func (s *Store) deleteLocked(t *Topic, name string) error {
 	}
 	gone := topicsDir + "/" + deletedPrefix + meta.NewID().Short()
 	if t != nil {
-		// What cannot be made durable any more goes with the topic.
-		if err := t.close(); err != nil {
-			s.warn("a topic that is being deleted could not be closed well", err)
+		// What cannot be made durable any more goes with the topic. A failure
+		// for good is told by the partition itself.
+		if err := t.close(); err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrOutcomeUnknown) {
+			s.warn(name, "a topic that is being deleted could not be closed well", err)
 		}
 	}
 	delete(s.topics, name)
@@ -467,15 +467,23 @@ func (s *Store) deleteLocked(t *Topic, name string) error {
 	}
 	delete(s.broken, name)
 	if err := fs.RemoveAll(s.dir, gone); err != nil {
-		s.warn("what is left of a topic could not be removed", err) // the next Open tries again
+		s.warn(name, "what is left of a topic could not be removed", err) // the next Open tries again
 	}
 	return nil
 }
 
 // Close makes everything durable, whatever the level, writes where each
 // partition ended, and lets the directory go. Waiting readers get ErrClosed.
-// A second Close returns ErrClosed.
+// It returns when Options.OnEvent was told of everything that happened. A
+// second Close returns ErrClosed.
 func (s *Store) Close() error {
+	err := s.close()
+	s.callback.Close() // without s.mu: it may be asking for a topic
+	s.log.Close()
+	return err
+}
+
+func (s *Store) close() error {
 	s.keeper.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()

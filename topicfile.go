@@ -278,7 +278,6 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		SameBoot:   s.file.sameBoot,
 		Validate:   s.cfg.Validate,
 		Quota:      t.quota,
-		Logger:     s.log,
 		OnEvent:    s.notify,
 	}
 	p, err := partition.OpenIn(parent, strconv.Itoa(i), o)
@@ -287,7 +286,7 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		if errors.Is(err, ErrNewerFormat) {
 			return nil, err
 		}
-		s.warn("a partition could not be opened", err)
+		s.notify(trouble(t.name, i, "could not be opened", err))
 		return partition.Broken(o, err), nil
 	}
 	return p, nil
