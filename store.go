@@ -42,6 +42,7 @@ type Store struct {
 
 	log      *relay.Relay[Event] // immutable; to cfg.Logger, nil without one
 	callback *relay.Relay[Event] // immutable; to cfg.OnEvent, nil without one
+	recovery Recovery            // immutable once Open returned
 
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
@@ -155,6 +156,7 @@ func (s *Store) load() error {
 	if err = s.loadTopics(vouchers); err != nil {
 		return err
 	}
+	s.recovery = s.found()
 	return s.settle()
 }
 

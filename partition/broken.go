@@ -9,6 +9,7 @@ func Broken(opts Options, err error) *Partition {
 	config, bad := opts.Config.WithDefaults()
 	p := newPartition(opts, config)
 	p.broken = err
+	p.report.Store(&Recovery{Err: err})
 	p.failed = errors.Join(err, bad)
 	return p
 }

@@ -29,6 +29,7 @@ type Recovery struct {
 	Rewritten int64           // bytes written again, since only the page cache was sure to have them
 	Gap       *GapError       // offsets skipped, since a power cut may have taken their records
 	Ahead     time.Duration   // how far the last record's time is ahead of the clock, if over an hour
+	Err       error           // why the partition could not be opened, nil if it was
 }
 
 // A Cut is what recovery took off the end of a partition: bytes that were

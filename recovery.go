@@ -1,0 +1,32 @@
+package braidlog
+
+import (
+	"maps"
+
+	"github.com/braidlog/braidlog/partition"
+)
+
+// A Recovery is what Open found in a store and did about it.
+type Recovery struct {
+	// Topics has what was found in each partition of a topic, by the topic's
+	// name. A partition that could not be opened has an Err.
+	Topics map[string][]partition.Recovery
+	// Broken has why a topic could not be opened, by its name.
+	Broken map[string]error
+}
+
+// Recovery returns what Open found, as it was then: topics that were made,
+// repaired or deleted since change nothing. What the maps hold is not to be
+// changed. For a topic as it is now, see Topic.Recovery.
+func (s *Store) Recovery() Recovery {
+	return Recovery{Topics: maps.Clone(s.recovery.Topics), Broken: maps.Clone(s.recovery.Broken)}
+}
+
+// found returns the recovery of every topic.
+func (s *Store) found() Recovery {
+	r := Recovery{Topics: make(map[string][]partition.Recovery, len(s.topics)), Broken: maps.Clone(s.broken)}
+	for name, t := range s.topics {
+		r.Topics[name] = t.Recovery()
+	}
+	return r
+}
