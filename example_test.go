@@ -3,7 +3,9 @@ package braidlog_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -356,6 +358,61 @@ func ExampleTopic_SetConfig() {
 	// Output:
 	// interval 1s
 	// sync 6
+}
+
+// The callback hears of rolls, trims, recoveries and of trouble in the
+// background. Nothing waits for it but Close.
+func ExampleOptions() {
+	dir, err := os.MkdirTemp("", "braidlog")
+	check(err)
+	defer os.RemoveAll(dir)
+	events := make(chan braidlog.Event, 10)
+	store, err := braidlog.Open(dir, braidlog.Options{OnEvent: func(e braidlog.Event) { events <- e }})
+	check(err)
+	defer store.Close()
+	topic, err := store.EnsureTopic(ctx, "orders", braidlog.TopicConfig{Partitions: 1, SegmentBytes: 4 << 10})
+	check(err)
+	for range 4 { // three of these fill a segment
+		_, err = topic.Append(ctx, braidlog.Record{Value: make([]byte, 900)})
+		check(err)
+	}
+
+	e := <-events
+	fmt.Println(e.Kind, e.Topic, "partition", e.Partition, "at offset", e.From)
+	// Output: rolled orders partition 0 at offset 3
+}
+
+// Figures are plain structs: expvar, and all else that takes JSON, can show
+// them.
+func ExampleStore_Stats() {
+	dir, err := os.MkdirTemp("", "braidlog")
+	check(err)
+	defer os.RemoveAll(dir)
+	store, err := braidlog.Open(dir, braidlog.Options{})
+	check(err)
+	defer store.Close()
+	topic, err := store.EnsureTopic(ctx, "orders", braidlog.TopicConfig{Partitions: 2})
+	check(err)
+	for _, partition := range []int{0, 1, 1, 1} {
+		_, err = topic.AppendTo(ctx, partition, braidlog.Record{Value: []byte("placed")})
+		check(err)
+	}
+
+	vars := new(expvar.Map) // expvar.NewMap("braidlog") also publishes it
+	vars.Set("store", expvar.Func(func() any { return store.Stats() }))
+	var shown struct {
+		Store struct {
+			Topics map[string]struct {
+				Records int64
+				Skew    float64
+				Syncs   int64
+			}
+		}
+	}
+	check(json.Unmarshal([]byte(vars.String()), &shown))
+	orders := shown.Store.Topics["orders"]
+	fmt.Println("records", orders.Records, "skew", orders.Skew, "synced", orders.Syncs > 0)
+	// Output: records 4 skew 1.5 synced true
 }
 
 // What a topic has if nothing is said.
