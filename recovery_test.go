@@ -1,6 +1,7 @@
 package braidlog
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -34,7 +35,8 @@ func TestRecoveryOfAStore(t *testing.T) {
 		}
 		return nil
 	})
-	s = openMem(t, m)
+	var e ear
+	s = openMem(t, m, e.hears)
 	check := func() {
 		t.Helper()
 		r := s.Recovery()
@@ -63,8 +65,17 @@ func TestRecoveryOfAStore(t *testing.T) {
 	require.NoError(t, s.DeleteTopic(bg, "torn"))
 	require.NoError(t, s.DeleteTopic(bg, "bad"))
 	check()
+	cut := s.Recovery().Topics["torn"][2].Cut
 	require.NoError(t, s.Close())
 	check()
+	require.Len(t, e.heard(Trouble), 2)
+	require.Len(t, e.heard(Recovered), 1)
+	told := e.heard(Recovered)[0]
+	require.Equal(t, Event{
+		Kind: Recovered, Topic: "torn", Partition: 2, Time: told.Time, From: cut.Offset, To: cut.Offset,
+		Bytes: cut.ToByte - cut.FromByte, What: "had a torn end", Err: told.Err,
+	}, told)
+	require.ErrorContains(t, told.Err, fmt.Sprint(cut.Offset))
 	s = openMem(t, m)
 	require.Empty(t, s.Recovery().Broken)
 	require.True(t, s.Recovery().Topics["whole"][0].Vouched)

@@ -206,12 +206,21 @@ func (s *Segment) LastTime() (int64, error) { return s.lastTime(s.End(), 0) }
 func (s *Segment) LastRecordTime() (int64, error) { return s.lastTime(s.End()-1, 1) }
 
 // lastTime returns the append time of the last batch of at least so many
-// records, looking from the index entry at or below offset on.
-func (s *Segment) lastTime(offset int64, records int) (last int64, err error) {
+// records. It looks from the index entry at or below offset on, and in all of
+// the segment if there is none.
+func (s *Segment) lastTime(offset int64, records int) (int64, error) {
 	pos, base, err := s.SeekOffset(offset)
 	if err != nil {
 		return 0, err
 	}
+	last, err := s.lastTimeFrom(pos, base, records)
+	if err == nil && last == 0 && pos > FirstFrame {
+		return s.lastTimeFrom(FirstFrame, s.Base, records)
+	}
+	return last, err
+}
+
+func (s *Segment) lastTimeFrom(pos, base int64, records int) (last int64, err error) {
 	var c Scanner
 	c.Start(s, pos, base, s.Readable())
 	for {

@@ -210,6 +210,39 @@ func TestFirstTime(t *testing.T) {
 	}
 }
 
+// The last batch's time, a marker's too, and the last record's.
+func TestLastTimes(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		pieces         []piece
+		damage         []int // these batches are damaged
+		batch, records int64
+	}{
+		{"nothing", nil, nil, 0, 0},
+		{"markers", []piece{{0, 0, 5}, {0, 0, 6}}, nil, 6, 0},
+		{"a marker last", []piece{{0, 0, 5}, {1, 1, 6}, {2, 1, 7}, {0, 0, 8}}, nil, 8, 7},
+		{"a record last", []piece{{1, 1, 6}, {0, 0, 8}, {1, 1, 9}}, nil, 9, 9},
+		{"the last damaged", []piece{{1, 1, 6}, {1, 1, 7}, {1, 1, 8}}, []int{2}, 7, 7},
+		{"all damaged", []piece{{1, 1, 6}, {1, 1, 7}}, []int{0, 1}, 0, 0},
+		{"behind an index entry of a marker", []piece{{1, 1, 6}, {1, 2000, 7}, {0, 0, 8}, {1, 1, 9}}, []int{3}, 8, 7},
+	} {
+		place := newPlace(t, fs.NewMem())
+		s, f, batches := begin(t, place, c.pieces)
+		for _, d := range c.damage {
+			_, err := f.WriteAt([]byte{'x'}, batches[d].Position+50)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Seal())
+		s.Release()
+		got, err := s.LastTime()
+		require.NoError(t, err, c.name)
+		require.Equal(t, c.batch, got, c.name)
+		got, err = s.LastRecordTime()
+		require.NoError(t, err, c.name)
+		require.Equal(t, c.records, got, c.name)
+	}
+}
+
 // TestResumeIndex goes on writing a segment whose index file is as it should
 // be, or not.
 func TestResumeIndex(t *testing.T) {
