@@ -36,7 +36,8 @@ type Stats struct {
 	Partitions []PartitionStats `json:"partitions"`
 }
 
-// Stats returns figures of the topic as it is now.
+// Stats returns figures of the topic as it is now. What First and Last of a
+// partition need from the disk is read.
 func (t *Topic) Stats() Stats {
 	s := Stats{Partitions: make([]PartitionStats, len(t.parts))}
 	largest := int64(0)
