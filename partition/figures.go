@@ -8,8 +8,8 @@ import (
 )
 
 // Stats are figures of a partition at one moment. What is counted is counted
-// since the partition was opened, what opening it did left out. As JSON, times
-// are as time.Time has them and durations are nanoseconds.
+// since the partition was opened; what opening it did is left out. As JSON,
+// times are as time.Time has them and durations are nanoseconds.
 type Stats struct {
 	Start    int64 `json:"start"`   // what can be read: [Start, End)
 	End      int64 `json:"end"`     //

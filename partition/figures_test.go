@@ -317,6 +317,41 @@ func TestFirstAndLastOfWhatIsLeft(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
+// A repair changes what is first and last, and its syncs count.
+func TestFiguresAfterARepair(t *testing.T) {
+	for _, row := range recoveryTable {
+		for _, v := range []variant{{Sync, true}, {OS, false}} {
+			for _, policy := range []RepairPolicy{KeepIntact, CutAtDamage} {
+				d := newDisk(t)
+				for _, l := range row.script {
+					l(d)
+				}
+				d.seg = nil
+				m := d.m.Crash(func() bool { return true })
+				p := open(t, m, v, func(o *Options) {
+					o.SegmentBytes = 4 << 10
+					if row.checkpoint >= 0 {
+						o.Checkpoint = &Checkpoint{End: row.checkpoint}
+					}
+				})
+				requireTimes(t, p)
+				count := countOps(m, fs.OpSync)
+				if _, err := p.Repair(bg, policy); err != nil {
+					require.ErrorIs(t, err, ErrNotDamaged, row.name)
+				}
+				requireTimes(t, p)
+				if p.Writable() {
+					_, err := p.Append(bg, value(0))
+					require.NoError(t, err, row.name)
+				}
+				requireTimes(t, p)
+				require.NoError(t, p.Close(), row.name)
+				requireSyncs(t, count.Load(), p.Stats())
+			}
+		}
+	}
+}
+
 func TestFiguresOfABrokenPartition(t *testing.T) {
 	shared, err := NewShared(SharedOptions{})
 	require.NoError(t, err)

@@ -208,7 +208,7 @@ func (p *Partition) cutFile(c *candidate, pos int64) error {
 	if err = f.Truncate(pos); err != nil {
 		return err
 	}
-	return f.Sync()
+	return p.syncFile(f)
 }
 
 func (p *Partition) copyAside(f fs.File, from, to int64) error {
@@ -230,7 +230,7 @@ func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) 
 		if err = p.begin(context.Background()); err != nil {
 			return 0, err
 		}
-		n, err := c.rewrite(durable)
+		n, err := p.rewriteFile(c, durable)
 		if err != nil {
 			return 0, err
 		}
@@ -256,9 +256,9 @@ func (p *Partition) rewriteFound() error {
 	return nil
 }
 
-// rewrite writes the candidate again from the batch that holds offset on, and
+// rewriteFile writes a candidate again from the batch that holds offset on, and
 // the header too if the segment begins there.
-func (c *candidate) rewrite(offset int64) (int64, error) {
+func (p *Partition) rewriteFile(c *candidate, offset int64) (int64, error) {
 	from, err := c.find(offset)
 	if err != nil {
 		return 0, err
@@ -279,7 +279,7 @@ func (c *candidate) rewrite(offset int64) (int64, error) {
 			return 0, err
 		}
 	}
-	return end - from, f.Sync()
+	return end - from, p.syncFile(f)
 }
 
 // find returns the position of the batch that holds offset, 0 if the whole

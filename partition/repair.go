@@ -180,7 +180,11 @@ func (p *Partition) mendHeader(s *segment.Segment, aside []string) ([]string, er
 	if err = p.dir.Sync("."); err != nil {
 		return aside, err
 	}
-	return append(aside, to), s.WriteHeader(f)
+	aside = append(aside, to)
+	if err = s.WriteHeader(f); err != nil {
+		return aside, err
+	}
+	return aside, p.syncFile(f)
 }
 
 // writeOff adds to what partition.json says is given up, durably.
@@ -417,7 +421,7 @@ func (r *repair) goOn() error {
 		return err
 	}
 	defer seg.Release()
-	if err = f.Sync(); err != nil {
+	if err = p.syncFile(f); err != nil {
 		return err
 	}
 	return p.dir.Sync(".")
@@ -428,6 +432,7 @@ func (p *Partition) reload() error {
 	old := p.all()
 	p.mu.Lock()
 	p.failed, p.redo = nil, nil
+	p.figures.oldest, p.figures.newest = moment{}, moment{}
 	p.mu.Unlock()
 	p.opts.Clean = false // the checkpoint is older; nobody else reads this
 	if err := p.recover(); err != nil {

@@ -148,12 +148,10 @@ func ParseName(name string) (base int64, ok bool) {
 	return base, err == nil && base >= 0 && Name(base) == name
 }
 
-// WriteHeader writes the header again into the segment's file, and syncs that.
+// WriteHeader writes the header again into the segment's file. Nothing is
+// synced.
 func (s *Segment) WriteHeader(f fs.File) error {
 	if _, err := f.WriteAt(s.Header.encode(), 0); err != nil {
-		return fmt.Errorf("write header of segment %s: %w", s.Name(), err)
-	}
-	if err := f.Sync(); err != nil {
 		return fmt.Errorf("write header of segment %s: %w", s.Name(), err)
 	}
 	return nil
