@@ -67,6 +67,23 @@ func TestRollsAreTold(t *testing.T) {
 	})
 }
 
+// A segment that ends early, since all it has is trimmed, is a roll too, and
+// told before the trim.
+func TestAnEarlyRollIsTold(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		var e ear
+		p := open(t, fs.NewMem(), v, e.hears)
+		appendN(t, p, 0, 10)
+		require.NoError(t, p.Trim(bg, 10))
+		require.NoError(t, p.Close())
+		require.Len(t, e.all, 2)
+		require.Equal(t, [3]int64{int64(Rolled), 10, 10}, [3]int64{int64(e.all[0].Kind), e.all[0].From, e.all[0].To})
+		require.Equal(t, [3]int64{int64(Trimmed), 0, 10}, [3]int64{int64(e.all[1].Kind), e.all[1].From, e.all[1].To})
+		require.Positive(t, e.all[0].Bytes)
+		require.Positive(t, e.all[1].Bytes)
+	})
+}
+
 // findings returns what Recovered events have to say of a recovery.
 func findings(r Recovery) (all []Event) {
 	for _, lost := range r.Lost {
