@@ -104,6 +104,16 @@ func (a *archiving) succeeded(p *partition.Partition) {
 	a.last = nil
 }
 
+// tell enters what became of archiving.
+func (a *archiving) tell(s *Stats) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.Archived, s.ArchiveFailures = a.segments, a.failures
+	if a.last != nil {
+		s.ArchiveError = a.last.Error()
+	}
+}
+
 // tryArchive reads the segment for its checksum and hands it over.
 func (t *Topic) tryArchive(ctx context.Context, c TopicConfig, p *partition.Partition, seg partition.Sealed) error {
 	file, done, err := seg.Open()

@@ -325,8 +325,10 @@ func TestArchiver(t *testing.T) {
 		require.ErrorContains(t, err, "enforce retention of logs: archive segment 00000000000000000000.log of logs/0: ")
 		require.ErrorContains(t, err, fmt.Sprint(f))
 		require.Equal(t, []int64{0}, k.starts())
+		require.Contains(t, k.Stats().ArchiveError, fmt.Sprint(f))
 	}
 	require.Equal(t, 2, calls)
+	require.Equal(t, int64(2), k.Stats().ArchiveFailures)
 	wait, err := k.Topic.enforce(bg, true)
 	require.NoError(t, err)
 	require.Equal(t, 2, calls, "in the background it waits")
@@ -348,6 +350,10 @@ func TestArchiver(t *testing.T) {
 		require.False(t, a.Last.Before(a.First))
 	}
 	require.Equal(t, []int64{next}, k.starts(), "what was archived went, and nothing else")
+	st := k.Stats()
+	require.Equal(t, int64(len(all)), st.Archived)
+	require.Equal(t, int64(2), st.ArchiveFailures)
+	require.Empty(t, st.ArchiveError)
 
 	// Without the function nothing goes after the store was opened again.
 	k.add(0, 12)

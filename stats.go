@@ -33,6 +33,14 @@ type Stats struct {
 	GroupRecords int64         `json:"group_records"`
 	LargestGroup int64         `json:"largest_group"` // in any partition
 
+	// Archived is how many segments were archived before retention removed
+	// them, ArchiveFailures how often that failed, and ArchiveError the last
+	// failure, "" if none came since something was archived: as long as it is
+	// not, segments stay that should go.
+	Archived        int64  `json:"archived"`
+	ArchiveFailures int64  `json:"archive_failures"`
+	ArchiveError    string `json:"archive_error,omitempty"`
+
 	Partitions []PartitionStats `json:"partitions"`
 }
 
@@ -46,6 +54,7 @@ func (t *Topic) Stats() Stats {
 		s.add(&s.Partitions[i])
 		largest = max(largest, s.Partitions[i].End-s.Partitions[i].Start)
 	}
+	t.archiving.tell(&s)
 	if s.Records > 0 {
 		s.Skew = float64(largest) * float64(len(t.parts)) / float64(s.Records)
 	}
