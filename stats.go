@@ -25,7 +25,7 @@ type Stats struct {
 	Skew float64 `json:"skew"`
 
 	Appends      int64         `json:"appends"`
-	Reads        int64         `json:"reads"`
+	Reads        int64         `json:"reads"` // what Dedup reads to know the latest ids is counted too
 	Syncs        int64         `json:"syncs"`
 	SyncTime     time.Duration `json:"sync_ns"`
 	LongestSync  time.Duration `json:"longest_sync_ns"` // in any partition
