@@ -58,7 +58,15 @@ func copied(t testing.TB, m *fs.Mem, v variant, s *Snapshot) *Partition {
 func calms(t testing.TB, p *Partition) {
 	t.Helper()
 	require.NoError(t, p.Sync(bg))
-	rests(p, time.Hour)
+	calm := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.w.seg == nil && !p.baton && (p.witness >= p.durable.Load() || p.failed != nil)
+	}
+	for tries := 0; !calm(); tries++ { // the timer may be at it just now
+		require.Less(t, tries, 1000)
+		rests(p, time.Hour)
+	}
 }
 
 // Whatever recovery finds in a partition, it finds in the copy.

@@ -133,14 +133,25 @@ func TestFileBudget(t *testing.T) {
 			require.NoError(t, err)
 			all = append(all, p)
 		}
+		// What workers hold at this very moment may exceed the budget; the next
+		// file that is opened brings it back.
+		within := func() {
+			for tries := 0; shared.OpenFiles() > 8; tries++ {
+				require.Less(t, tries, 1000)
+				for _, p := range all {
+					quiet(p)
+				}
+				_, err := all[tries%partitions].Record(bg, 0)
+				require.NoError(t, err)
+			}
+		}
 		for round := range rounds {
 			for _, p := range all {
 				for i := range 10 {
 					_, err := p.Append(bg, numbered(round*10+i, 90))
 					require.NoError(t, err)
 				}
-				quiet(p)
-				require.LessOrEqual(t, shared.OpenFiles(), 8)
+				within()
 			}
 		}
 		// At once they may exceed it, and come back to it.
@@ -165,7 +176,7 @@ func TestFileBudget(t *testing.T) {
 				require.Equal(t, entry{int64(i), i}, e)
 			}
 		}
-		require.LessOrEqual(t, shared.OpenFiles(), 8)
+		within()
 		for _, p := range all {
 			require.NoError(t, p.Close())
 		}
