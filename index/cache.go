@@ -7,8 +7,8 @@ type CacheMode uint8
 // The cache modes. The zero CacheMode stands for ActiveSegment, and in the
 // configuration of a topic that exists for the mode it has.
 const (
-	// ActiveSegment keeps the index of the segment being written: 16 bytes
-	// for each kibibyte. Look-ups in others read a few places of a file.
+	// ActiveSegment keeps the index of the segment being written: at most 24
+	// bytes for each kibibyte. Look-ups in others read a few places of a file.
 	ActiveSegment CacheMode = iota + 1
 	// All keeps every index once it was used.
 	All
