@@ -263,6 +263,147 @@ func TestOperationsShowsTestedCode(t *testing.T) {
 	}
 }
 
+// A loss is what docs/OPERATIONS.md says of a file that is gone or damaged.
+type loss struct {
+	file    string // of several the one in the middle
+	newest  bool   // the last one
+	gone    bool   // else a bit flips
+	options braidlog.Options
+	opens   error // of the store
+	topic   error
+	appends error // to partition 0, and of reading there if it is no loss of records
+	records int   // that are lost of partition 0
+}
+
+func TestWhatIsLostWithAFile(t *testing.T) {
+	const part = "topics/orders/partitions/0/"
+	full := braidlog.Options{Validate: braidlog.ValidateFull}
+	for name, c := range map[string]loss{
+		"bit in a full segment":            {file: part + "*.log", records: 1},
+		"bit in a full segment, found":     {file: part + "*.log", records: 1, options: full},
+		"bit in the newest segment":        {file: part + "*.log", newest: true, records: 1},
+		"bit in the newest segment, found": {file: part + "*.log", newest: true, records: 1, options: full, appends: braidlog.ErrCorrupt},
+		"segment gone":                     {file: part + "*.log", gone: true, records: 3},
+		"bit in an index":                  {file: part + "*.index"},
+		"index gone":                       {file: part + "*.index", gone: true},
+		"bit in checkpoint":                {file: "checkpoint"},
+		"checkpoint gone":                  {file: "checkpoint", gone: true},
+		"bit in partition.json":            {file: part + "partition.json", appends: braidlog.ErrCorrupt},
+		"bit in topic.json":                {file: "topics/orders/topic.json", topic: braidlog.ErrCorrupt},
+		"topic.json gone":                  {file: "topics/orders/topic.json", gone: true, topic: braidlog.ErrCorrupt},
+		"bit in store.json":                {file: "store.json", opens: braidlog.ErrCorrupt},
+		"store.json gone":                  {file: "store.json", gone: true, opens: braidlog.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := twoTopics(t)
+			require.NoError(t, c.happen(dir))
+			store, err := braidlog.Open(dir, c.options)
+			require.ErrorIs(t, err, c.opens)
+			if err == nil {
+				c.check(t, store)
+				require.NoError(t, store.Close())
+			}
+		})
+	}
+}
+
+// happen damages the store.
+func (c loss) happen(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(c.file)))
+	if err != nil {
+		return err
+	}
+	file := files[len(files)/2]
+	if c.newest {
+		file = files[len(files)-1]
+	}
+	if c.gone {
+		return os.Remove(file)
+	}
+	stat, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return flipBit(file, int(stat.Size()/2))
+}
+
+// check requires that so much is lost, and nothing else.
+func (c loss) check(t *testing.T, store *braidlog.Store) {
+	requireWhole(t, store, "others", 0)
+	orders, err := store.Topic("orders")
+	require.ErrorIs(t, err, c.topic)
+	if err != nil {
+		return
+	}
+	requireWhole(t, store, "orders", 1)
+	if c.appends != nil && c.records == 0 {
+		_, err = orders.Partition(0).Record(ctx, trimmed)
+		require.ErrorIs(t, err, c.appends)
+	} else {
+		n, lost := readAll(t, orders.Partition(0))
+		require.Equal(t, c.records, lost)
+		require.Equal(t, perPartition-trimmed-lost, n)
+	}
+	_, err = orders.AppendTo(ctx, 0, braidlog.Record{})
+	require.ErrorIs(t, err, c.appends)
+}
+
+// readAll returns how many records can be read, and how many are named as
+// lost.
+func readAll(t *testing.T, p *partition.Partition) (n, lost int) {
+	for _, err := range p.Records(ctx, partition.First()) {
+		var damage *braidlog.CorruptError
+		if errors.As(err, &damage) {
+			lost += int(damage.ToOffset - damage.FromOffset)
+			continue
+		}
+		require.NoError(t, err)
+		n++
+	}
+	return n, lost
+}
+
+const (
+	perPartition = 12 // records
+	trimmed      = 1  // of partition 0 of orders
+)
+
+// twoTopics makes a store with topics orders and others, of two partitions
+// each, in which three records fill a segment.
+func twoTopics(t *testing.T) (dir string) {
+	dir = t.TempDir()
+	store, err := braidlog.Open(dir, braidlog.Options{})
+	require.NoError(t, err)
+	for _, name := range []string{"orders", "others"} {
+		topic, err := store.CreateTopic(ctx, name, braidlog.TopicConfig{Partitions: 2, SegmentBytes: 4 << 10})
+		require.NoError(t, err)
+		for i := range 2 * perPartition {
+			_, err = topic.AppendTo(ctx, i%2, braidlog.Record{Value: make([]byte, 900)})
+			require.NoError(t, err)
+		}
+	}
+	orders, err := store.Topic("orders")
+	require.NoError(t, err)
+	require.NoError(t, orders.Partition(0).Trim(ctx, trimmed)) // so that there is a partition.json
+	require.NoError(t, store.Close())
+	return dir
+}
+
+// requireWhole requires that partitions from number on have all their records
+// and take another one.
+func requireWhole(t *testing.T, store *braidlog.Store, name string, number int) {
+	t.Helper()
+	topic, err := store.Topic(name)
+	require.NoError(t, err)
+	for ; number < topic.NumPartitions(); number++ {
+		n, lost := readAll(t, topic.Partition(number))
+		require.Zero(t, lost)
+		require.Equal(t, perPartition, n)
+		_, err = topic.AppendTo(ctx, number, braidlog.Record{})
+		require.NoError(t, err)
+	}
+}
+
 // A damaged segment can be replaced by the same one from a backup, and a
 // topic.json too.
 func TestFilesFromABackup(t *testing.T) {
