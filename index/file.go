@@ -120,6 +120,15 @@ func parseEntry(b []byte, base int64) Entry {
 	}
 }
 
+// cutShort takes the end of a file that was longer when it was opened, since
+// somebody else writes it, for a wrong index.
+func cutShort(err error) error {
+	if err == io.EOF {
+		return fmt.Errorf("%w: it was cut meanwhile", ErrWrong)
+	}
+	return err
+}
+
 // A File is an index file opened for look-ups that keep nothing in memory.
 type File struct {
 	f     fs.File
@@ -152,7 +161,7 @@ func (x *File) check(name string, id [16]byte) error {
 	}
 	got := make([]byte, headerBytes)
 	if _, err = x.f.ReadAt(got, 0); err != nil {
-		return fmt.Errorf("open index: %w", err)
+		return fmt.Errorf("open index: %w", cutShort(err))
 	}
 	if string(got) != string(New(id, x.base).header()) {
 		return fmt.Errorf("open index %s: %w: header does not match", name, ErrWrong)
@@ -171,7 +180,7 @@ func (x *File) Len() int { return x.count }
 func (x *File) At(i int) (Entry, error) {
 	b := make([]byte, entryBytes)
 	if _, err := x.f.ReadAt(b, headerBytes+int64(i)*entryBytes); err != nil {
-		return Entry{}, fmt.Errorf("read index: %w", err)
+		return Entry{}, fmt.Errorf("read index: %w", cutShort(err))
 	}
 	return parseEntry(b, x.base), nil
 }
@@ -213,7 +222,7 @@ func Load(d fs.Dir, name string, id [16]byte, base int64) (x *Index, err error) 
 	defer func() { err = errors.Join(err, f.Close()) }()
 	b := make([]byte, f.count*entryBytes)
 	if _, err = f.f.ReadAt(b, headerBytes); err != nil && !(err == io.EOF && len(b) == 0) {
-		return nil, fmt.Errorf("read index %s: %w", name, err)
+		return nil, fmt.Errorf("read index %s: %w", name, cutShort(err))
 	}
 	x = New(id, base)
 	last := Entry{Offset: -1, Time: -1 << 63}
