@@ -23,7 +23,7 @@ import (
 type Place struct {
 	Dir      fs.Dir
 	Files    *Files
-	ReadOnly bool            // open files for reading only; write no index
+	ReadOnly bool            // somebody else writes: open files for reading only, write no index
 	Cache    index.CacheMode // which indexes stay in memory
 }
 
@@ -141,8 +141,20 @@ func (s *Segment) CloseFile() { s.handle.close(false) }
 // it gives it back. Reading then fails with io/fs.ErrClosed.
 func (s *Segment) Close() { s.handle.close(true) }
 
+// Size returns how long the segment's file is now, reserved space included.
+func (s *Segment) Size() (int64, error) {
+	f, err := s.Borrow()
+	if err != nil {
+		return 0, err
+	}
+	defer s.Release()
+	return f.Size()
+}
+
 // ReadAt fills b from position. It reads the window while there is one, else
-// the file, and never more than is readable.
+// the file, and never more than is readable. Where somebody else writes the
+// file, zeros stand behind its end: space is reserved and given back there at
+// any time.
 func (s *Segment) ReadAt(b []byte, position int64) error {
 	if w := s.window.Load(); w != nil && w.borrow() {
 		return errors.Join(w.read(b, position), w.release())
@@ -152,7 +164,12 @@ func (s *Segment) ReadAt(b []byte, position int64) error {
 		return err
 	}
 	defer s.Release()
-	if _, err = f.ReadAt(b, position); err != nil {
+	n, err := f.ReadAt(b, position)
+	if err == io.EOF && s.place.ReadOnly {
+		clear(b[n:])
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("read segment %s at position %d: %w", s.Name(), position, noEOF(err))
 	}
 	return nil
@@ -263,10 +280,11 @@ func (s *Segment) IndexDue() int {
 }
 
 // WriteIndex writes the entries that the index file lacks. Nothing is synced:
-// an index is a cache. It belongs to the writer.
+// an index is a cache. It belongs to the writer. Where somebody else writes the
+// segment it does nothing.
 func (s *Segment) WriteIndex() error {
 	x := s.idx.Load()
-	if x == nil || x.Unwritten() == 0 {
+	if x == nil || x.Unwritten() == 0 || s.place.ReadOnly {
 		return nil
 	}
 	if err := x.Write(s.place.Dir, IndexName(s.Base)); err != nil {
