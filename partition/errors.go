@@ -70,6 +70,11 @@ func (e *CorruptError) Error() string {
 // Is makes errors.Is(err, ErrCorrupt) true.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
+// same reports whether two errors name the same offsets of the same file.
+func (e *CorruptError) same(other *CorruptError) bool {
+	return e.File == other.File && e.FromOffset == other.FromOffset && e.ToOffset == other.ToOffset
+}
+
 // Unwrap returns what gave the damage away.
 func (e *CorruptError) Unwrap() error { return e.Cause }
 

@@ -34,8 +34,11 @@ func (p *Partition) Record(ctx context.Context, offset int64) (record.Record, er
 	if err := p.checkRead(ctx); err != nil {
 		return record.Record{}, err
 	}
-	if offset < p.Start() || offset >= p.End() {
-		return record.Record{}, &OffsetError{p.opts.Topic, p.opts.Number, offset, p.Start(), p.End(), ""}
+	if err := p.fresh(); err != nil {
+		return record.Record{}, p.errorf("read", err)
+	}
+	if start, end := p.start.Load(), p.visible.Load(); offset < start || offset >= end {
+		return record.Record{}, &OffsetError{p.opts.Topic, p.opts.Number, offset, start, end, ""}
 	}
 	r := p.keeping(Offset(offset))
 	r.scan.Most = minReadBytes
@@ -71,7 +74,7 @@ func (p *Partition) checkRead(ctx context.Context) error {
 // context's too.
 func (p *Partition) Records(ctx context.Context, start Start) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
-		p.each(ctx, start, p.visible.Load(), yield)
+		p.each(ctx, start, p.End(), yield)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/braidlog/braidlog/index"
@@ -114,7 +115,9 @@ func (p *Partition) reportLost(f *finding, end int64) {
 			continue
 		}
 		f.report.Lost = append(f.report.Lost, e)
-		p.emit(Event{Kind: Recovered, From: e.FromOffset, To: e.ToOffset, What: "is damaged", Err: e})
+		if !slices.ContainsFunc(p.Recovery().Lost, e.same) {
+			p.emit(Event{Kind: Recovered, From: e.FromOffset, To: e.ToOffset, What: "is damaged", Err: e})
+		}
 	}
 }
 
@@ -134,7 +137,9 @@ func (f *finding) trimTo(torn *spot) {
 		c := f.list[torn.at]
 		c.size = torn.pos
 		c.end, c.endPos = torn.from, torn.pos
-		c.idx.Keep(func(e index.Entry) bool { return e.Position < torn.pos })
+		if c.idx != nil {
+			c.idx.Keep(func(e index.Entry) bool { return e.Position < torn.pos })
+		}
 		c.since = min(c.since, torn.pos)
 		keep++
 	}

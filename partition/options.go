@@ -181,6 +181,15 @@ type Options struct {
 	// Quota, if not nil, bounds what this partition and others hold together.
 	Quota *Quota
 
+	// Outside, with ReadOnly, is asked now and then for what the partition's own
+	// files do not tell. It may read files; it must not call the partition. Nil:
+	// nothing else is known.
+	Outside func() (Outside, error)
+	// AnyStart, with ReadOnly, says that everything that was written is durable
+	// and that the partition begins where its first segment does, as in an
+	// archive.
+	AnyStart bool
+
 	// Logger gets every event, as Event.Log writes it, on a goroutine of the
 	// partition. Nil: silence.
 	Logger *slog.Logger

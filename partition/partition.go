@@ -99,6 +99,7 @@ type Partition struct {
 	durable  atomic.Int64                       // records below are durable
 	ended    atomic.Bool                        // closed: readers stop
 	watch    watch
+	follow   *follower // immutable; nil unless somebody else writes the partition
 
 	figures figures
 }
@@ -138,7 +139,7 @@ func Open(dir string, opts Options) (*Partition, error) {
 			return nil, err
 		}
 	}
-	root, err := shared.fs.OpenDir(dir, true)
+	root, err := shared.fs.OpenDir(dir, !opts.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open partition: %w", err)
 	}
@@ -165,8 +166,15 @@ func OpenIn(parent fs.Dir, name string, opts Options) (*Partition, error) {
 	}
 	p := newPartition(opts, config)
 	p.parent, p.name, p.dir = parent, name, parent.Sub(name)
-	p.mapped = p.canMap(config.Durability)
-	if err = p.recover(); err != nil {
+	if opts.ReadOnly {
+		p.follow = &follower{p: p}
+		p.failed = p.errorf("append", ErrReadOnly)
+		err = p.follow.attach()
+	} else {
+		p.mapped = p.canMap(config.Durability)
+		err = p.recover()
+	}
+	if err != nil {
 		p.events.Close()
 		return nil, fmt.Errorf("open %s: %w", subject(opts.Topic, opts.Number), err)
 	}
@@ -201,14 +209,47 @@ func (p *Partition) Config() Config { return *p.config.Load() }
 func (p *Partition) Number() int { return p.opts.Number }
 
 // Start returns the first offset that can be read.
-func (p *Partition) Start() int64 { return p.start.Load() }
+func (p *Partition) Start() int64 {
+	p.glance()
+	return p.start.Load()
+}
 
 // End returns the offset behind the last record that can be read: at level
 // Sync the last durable one.
-func (p *Partition) End() int64 { return p.visible.Load() }
+func (p *Partition) End() int64 {
+	p.glance()
+	return p.visible.Load()
+}
 
 // Durable returns the offset below which every record is known to be on disk.
-func (p *Partition) Durable() int64 { return p.durable.Load() }
+func (p *Partition) Durable() int64 {
+	p.glance()
+	return p.durable.Load()
+}
+
+// glance brings a partition that somebody else writes up to date, unless that
+// is being done. The caller holds none of its locks.
+func (p *Partition) glance() {
+	if p.follow != nil {
+		p.follow.glance()
+	}
+}
+
+// readOnly returns why a partition that somebody else writes is not changed.
+func (p *Partition) readOnly() error {
+	if p.ended.Load() {
+		return ErrClosed
+	}
+	return ErrReadOnly
+}
+
+// fresh brings a partition that somebody else writes up to date.
+func (p *Partition) fresh() error {
+	if p.follow == nil {
+		return nil
+	}
+	return p.follow.refresh(false)
+}
 
 // Recovery returns what Open found and did; after a Repair, what is left.
 func (p *Partition) Recovery() Recovery { return *p.report.Load() }
@@ -291,6 +332,9 @@ func (p *Partition) Close() error {
 	p.takeFile(context.Background()) //nolint:errcheck // it fails only when its context ends
 	err := p.finish()
 	p.ended.Store(true)
+	if p.follow != nil {
+		p.follow.stop()
+	}
 	p.pass()
 	p.shared.sleep(p)
 	p.watch.wake()
@@ -332,7 +376,7 @@ func (p *Partition) finish() error {
 // closeError returns the failure of a partition if it can have cost records.
 // Damage found by Open costs nothing that Close could save.
 func (p *Partition) closeError(failed error) error {
-	if errors.Is(failed, ErrCorrupt) || p.broken != nil {
+	if errors.Is(failed, ErrCorrupt) || p.broken != nil || p.follow != nil {
 		return nil
 	}
 	return failed

@@ -19,6 +19,8 @@ type Reader struct {
 	err    error // why start was refused; every call returns it
 	closed bool
 
+	doubted int64 // offset behind the one whose damage was doubted; see goOn
+
 	seg   *segment.Segment // that next is in; nil if it has to be looked up
 	scan  segment.Scanner
 	batch record.Batch
@@ -70,7 +72,16 @@ func (r *Reader) Next(ctx context.Context) (*record.Record, error) {
 }
 
 // TryNext is Next that does not wait: at the end it returns ErrEnd.
-func (r *Reader) TryNext() (*record.Record, error) { return r.TryBefore(r.p.visible.Load()) }
+func (r *Reader) TryNext() (*record.Record, error) {
+	rec, err := r.TryBefore(r.p.visible.Load())
+	if err == ErrEnd && r.p.follow != nil {
+		if err = r.p.fresh(); err != nil {
+			return nil, r.p.errorf("read", err)
+		}
+		return r.TryBefore(r.p.visible.Load())
+	}
+	return rec, err
+}
 
 // await is the slow half of Next.
 func (r *Reader) await(ctx context.Context) (*record.Record, error) {
@@ -132,7 +143,7 @@ func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
 				continue
 			}
 		}
-		if err := r.advance(bound); err != nil {
+		if err := r.goOn(bound); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +157,7 @@ func (r *Reader) advance(bound int64) error {
 		return r.p.errorf("read", ErrClosed)
 	case r.err != nil:
 		return r.err // it stays so
-	case r.next < r.p.Start():
+	case r.next < r.p.start.Load():
 		return r.trimmed()
 	case r.next >= bound:
 		return ErrEnd
@@ -210,7 +221,7 @@ func (r *Reader) failed(err error) error {
 	case !errors.Is(err, iofs.ErrClosed):
 	case r.p.ended.Load():
 		err = ErrClosed
-	case r.next < r.p.Start():
+	case r.next < r.p.start.Load():
 		return r.trimmed()
 	default: // the partition was repaired: another segment stands for the file
 		r.seg = nil
@@ -221,7 +232,7 @@ func (r *Reader) failed(err error) error {
 
 // trimmed says that the next record is gone.
 func (r *Reader) trimmed() error {
-	return &OffsetError{r.p.opts.Topic, r.p.opts.Number, r.next, r.p.Start(), r.p.End(), ""}
+	return &OffsetError{r.p.opts.Topic, r.p.opts.Number, r.next, r.p.start.Load(), r.p.visible.Load(), ""}
 }
 
 // skipDamage moves behind bytes that do not decode, to the next batch that
@@ -254,7 +265,7 @@ func (r *Reader) lost(e *CorruptError) error {
 	if e.ToOffset <= r.next {
 		return nil
 	}
-	if r.next < r.p.Start() {
+	if r.next < r.p.start.Load() {
 		return r.trimmed() // and that is why the segment is not there
 	}
 	r.next = e.ToOffset

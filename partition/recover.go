@@ -119,13 +119,15 @@ func (p *Partition) recover() (err error) {
 		}
 	}
 	if !f.full && p.vouched(f) {
+		end := p.opts.Checkpoint.End
+		p.settle(f, end, end)
 		f.report.Vouched = true
 		return nil
 	}
 	if err = p.examine(f); err != nil {
 		return err
 	}
-	return p.mend(f, p.judge(f))
+	return p.mend(f, p.judge(f, f.durable))
 }
 
 // letGo closes the segments that were opened and are not the partition's: all,
@@ -193,7 +195,7 @@ func (p *Partition) readMeta(f *finding) error {
 	if m.Start < 0 {
 		return fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
 	}
-	p.start.Store(m.Start)
+	p.start.Store(max(m.Start, p.start.Load())) // it never falls
 	gaps := merged(m.Gaps)
 	p.gaps.Store(&gaps)
 	return nil
@@ -213,6 +215,9 @@ func (f *finding) dropTrimmed(start int64) (dropped bool) {
 // errors.
 func (p *Partition) readHeader(f *finding, c *candidate) error {
 	f.newest = max(f.newest, c.base)
+	if c.seg = p.follow.sealed(c.base); c.seg != nil {
+		return nil
+	}
 	seg, err := segment.Open(p.place(), c.base)
 	var newer *segment.VersionError
 	switch {
@@ -245,8 +250,8 @@ func (f *finding) linked(i int) bool {
 	return c.seg != nil && next.seg != nil && next.seg.PrevID == c.seg.ID
 }
 
-// vouched opens the partition where the checkpoint says it ended, if that is
-// to be believed and the files bear it out.
+// vouched reports whether the partition ends where the checkpoint says: that is
+// to be believed, and the files bear it out.
 func (p *Partition) vouched(f *finding) bool {
 	c := p.opts.Checkpoint
 	if c == nil || !p.opts.Clean || len(f.list) == 0 {
@@ -268,7 +273,7 @@ func (p *Partition) vouched(f *finding) bool {
 		}
 	}
 	last.end, last.endPos, last.time = c.End, c.Position, c.Time
-	p.settle(f, c.End, c.End)
+	last.from, last.fromOff = c.Position, c.End
 	return true
 }
 
@@ -413,12 +418,12 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 }
 
 // judge lists everything that is missing, in order of offsets, and returns the
-// first of it that was never durable: a crash left that and all behind it.
-// What comes before is damage.
-func (p *Partition) judge(f *finding) (torn *spot) {
+// first of it at or behind the durable mark: that was never durable, and a
+// crash left it and all behind it. What comes before is damage.
+func (p *Partition) judge(f *finding, mark int64) (torn *spot) {
 	p.collect(f)
 	for i := range f.spots {
-		if s := &f.spots[i]; s.from >= f.durable {
+		if s := &f.spots[i]; s.from >= mark {
 			torn = s
 			f.spots = f.spots[:i:i]
 			break

@@ -261,7 +261,7 @@ func (r *repair) plan(ctx context.Context) error {
 	if err := p.examine(f); err != nil {
 		return err
 	}
-	r.cut = p.judge(f)
+	r.cut = p.judge(f, f.durable)
 	r.end = max(f.end(p.Start(), r.cut), p.End())
 	for i := range f.spots {
 		s := &f.spots[i]

@@ -31,7 +31,7 @@ func (p *Partition) tailToLocked(seg *segment.Segment) {
 }
 
 func (p *Partition) place() segment.Place {
-	return segment.Place{Dir: p.dir, Files: p.shared.files, Cache: p.config.Load().IndexCache}
+	return segment.Place{Dir: p.dir, Files: p.shared.files, Cache: p.config.Load().IndexCache, ReadOnly: p.opts.ReadOnly}
 }
 
 // nextHeaderLocked returns the header of the segment behind the tail's.

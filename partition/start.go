@@ -67,7 +67,10 @@ func (s Start) String() string {
 // Resolve returns the offset that a start stands for now. The error is an
 // *OffsetError or the file system's.
 func (p *Partition) Resolve(s Start) (int64, error) {
-	from, to := p.Start(), p.End()
+	if err := p.fresh(); err != nil {
+		return 0, p.errorf("read", err)
+	}
+	from, to := p.start.Load(), p.visible.Load()
 	n := from
 	switch s.kind {
 	case end:
@@ -103,7 +106,7 @@ func (p *Partition) offsetAt(t time.Time) (int64, error) {
 
 // findTime is offsetAt among the segments that there are now.
 func (p *Partition) findTime(nanos int64) (int64, error) {
-	end := p.End()
+	end := p.visible.Load()
 	list := p.all()
 	var err error
 	// Times never fall, so segments that begin before t come first.
@@ -117,7 +120,7 @@ func (p *Partition) findTime(nanos int64) (int64, error) {
 	for i := max(n-1, 0); i < len(list) && err == nil; i++ {
 		var found int64
 		if found, err = timeIn(list[i], nanos); err == nil && found >= 0 {
-			return min(max(found, p.Start()), end), nil
+			return min(max(found, p.start.Load()), end), nil
 		}
 	}
 	if err != nil {

@@ -15,6 +15,9 @@ func (p *Partition) Sync(ctx context.Context) error {
 	if err := p.checkContext(ctx, "sync"); err != nil {
 		return err
 	}
+	if p.follow != nil {
+		return p.errorf("sync", p.readOnly())
+	}
 	if err := p.take(ctx); err != nil {
 		return p.errorf("sync", err)
 	}
@@ -298,6 +301,9 @@ func (p *Partition) Configure(ctx context.Context, config Config) error {
 	}
 	if err = p.checkContext(ctx, "configure"); err != nil {
 		return err
+	}
+	if p.follow != nil {
+		return p.errorf("configure", p.readOnly())
 	}
 	if err = p.takeFile(ctx); err != nil {
 		return p.errorf("configure", err)

@@ -49,10 +49,11 @@ func (p *Partition) dueLocked(now int64) int64 {
 func (p *Partition) lookAfter(now int64) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.follow != nil && !p.closing {
+		return p.awaitDueLocked(p.follow.lookAfterLocked(now))
+	}
 	if p.closing || p.failed != nil {
-		p.dueAt = 0
-		p.shared.sleep(p)
-		return never
+		return p.awaitDueLocked(never)
 	}
 	c := p.config.Load()
 	if c.Durability == Interval && p.dirtyAt != 0 && now >= p.dirtyAt+int64(c.SyncEvery.Time) {
@@ -64,13 +65,17 @@ func (p *Partition) lookAfter(now int64) int64 {
 	if (idle || mark) && len(p.groups) == 0 && p.tryTakeLocked() {
 		p.shared.submit(func() { p.rest(idle) })
 	}
-	p.dueAt = p.dueLocked(now)
-	if p.dueAt == never {
+	return p.awaitDueLocked(p.dueLocked(now))
+}
+
+// awaitDueLocked takes note of when the timer has to come again.
+func (p *Partition) awaitDueLocked(due int64) int64 {
+	p.dueAt = due
+	if due == never {
 		p.dueAt = 0
 		p.shared.sleep(p)
-		return never
 	}
-	return p.dueAt
+	return due
 }
 
 // rest writes the marker of a partition that paused, and detaches one that is

@@ -54,5 +54,8 @@ func (w *watch) wake() {
 // records after Watch and before waiting.
 func (p *Partition) Watch(ch chan struct{}) (stop func()) {
 	p.watch.add(ch)
+	if p.follow != nil {
+		p.follow.watched()
+	}
 	return func() { p.watch.remove(ch) }
 }
