@@ -33,7 +33,7 @@ func (t *Topic) Append(ctx context.Context, rec Record) (Position, error) {
 
 // prepare checks a record and routes it.
 func (t *Topic) prepare(ctx context.Context, st *topicState, rec *Record) (n int, err error) {
-	if err = checkContext(ctx); err != nil {
+	if err = t.checkAppend(ctx); err != nil {
 		return 0, err
 	}
 	return t.place(st, routed, rec)
@@ -54,6 +54,20 @@ func (t *Topic) place(st *topicState, n int, rec *Record) (int, error) {
 	return t.route(st, rec)
 }
 
+// checkAppend returns why nothing is appended, whatever the record.
+func (t *Topic) checkAppend(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	switch {
+	case !t.store.cfg.ReadOnly:
+		return nil
+	case t.closed():
+		return ErrClosed
+	}
+	return ErrReadOnly
+}
+
 func (t *Topic) appendError(err error) error {
 	return fmt.Errorf("append to %s: %w", t.name, err)
 }
@@ -68,7 +82,7 @@ func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Positi
 	if st := t.state.Load(); st.byID(&rec) {
 		return positionOf(t.appendOnce(ctx, st, partition, rec))
 	}
-	if err := checkContext(ctx); err != nil {
+	if err := t.checkAppend(ctx); err != nil {
 		return noPosition, t.appendError(err)
 	}
 	offset, err := t.parts[partition].Append(ctx, rec)
@@ -123,7 +137,7 @@ func callback(n int, duplicate bool, done func(Position, error)) func(int64, err
 // With Dedup repeats are left out, also those of records of the same batch:
 // they are where the first record of their ID is, and its outcome is theirs.
 func (t *Topic) AppendBatch(ctx context.Context, recs []Record) error {
-	if err := checkContext(ctx); err != nil {
+	if err := t.checkAppend(ctx); err != nil {
 		return t.appendError(err)
 	}
 	if len(recs) == 0 {

@@ -30,7 +30,7 @@ func (st *topicState) checkID(rec *Record) error {
 
 // checkOnce does what appends by id begin with.
 func (t *Topic) checkOnce(ctx context.Context) error {
-	if err := checkContext(ctx); err != nil {
+	if err := t.checkAppend(ctx); err != nil {
 		return err
 	}
 	if t.closed() {

@@ -51,6 +51,10 @@ type Store struct {
 	topics map[string]*Topic // guarded by mu; by name
 	broken map[string]error  // guarded by mu; topics that could not be opened
 	closed bool              // guarded by mu
+
+	// With ReadOnly:
+	retired []*Topic // guarded by mu; those that somebody else deleted
+	marks   marks
 }
 
 // epochFile is what the store knows of store.json and of the checkpoint.
@@ -91,7 +95,10 @@ type checkpointLine struct {
 // Open opens the store in the directory dir, making both if they are missing,
 // and recovers every topic in it. ErrLocked, with a *LockedError, says who has
 // it open. ErrNewerFormat says that a newer braidlog wrote it, ErrPartialBackup
-// that it is what is left of a Backup that did not end.
+// that it is what is left of a Backup that did not end, ErrReadOnly that it is
+// an archive, which only ReadOnly opens. With ReadOnly nothing is made or
+// recovered: a directory that is missing or has no store in it is
+// fs.ErrNotExist of package io/fs.
 func Open(dir string, o Options) (*Store, error) {
 	s, err := open(dir, o)
 	if err != nil {
@@ -117,10 +124,10 @@ func open(path string, o Options) (s *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.dir, err = o.fs.OpenDir(path, true); err != nil {
+	if s.dir, err = o.fs.OpenDir(path, !o.ReadOnly); err != nil {
 		return nil, err
 	}
-	if s.lock, err = s.dir.Lock(lockFile, fmt.Sprintf("pid %d", fs.PID())); err != nil {
+	if s.lock, err = s.takeLock(); err != nil {
 		return nil, errors.Join(err, s.dir.Close())
 	}
 	if err = s.load(); err != nil {
@@ -130,10 +137,21 @@ func open(path string, o Options) (s *Store, err error) {
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
 	}
 	s.callback.Start()
-	if !o.idle {
+	if !o.idle && !o.ReadOnly {
 		s.startKeeper()
 	}
 	return s, nil
+}
+
+// takeLock makes the directory this store's to write.
+func (s *Store) takeLock() (io.Closer, error) {
+	if s.cfg.ReadOnly {
+		return noLock{}, nil
+	}
+	if err := s.refuseArchive(); err != nil {
+		return nil, err
+	}
+	return s.dir.Lock(lockFile, fmt.Sprintf("pid %d", fs.PID()))
 }
 
 // load reads everything that is in the directory.
@@ -173,6 +191,9 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
+	if s.cfg.ReadOnly {
+		return false, fmt.Errorf("there is no store: %w", err)
+	}
 	left, err := s.dir.List(topicsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -193,6 +214,9 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 // begin raises the epoch, durably, before anything is changed: from then on
 // an older checkpoint no longer says where partitions end.
 func (s *Store) begin() (epoch uint32, err error) {
+	if s.cfg.ReadOnly {
+		return 0, ErrReadOnly
+	}
 	f := &s.file
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -304,6 +328,9 @@ func (s *Store) loadCheckpoint() (map[vouch]*partition.Checkpoint, error) {
 // loadTopics opens every topic. One that cannot be opened keeps its error and
 // does not keep the store shut.
 func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
+	if s.cfg.ReadOnly {
+		return s.findTopicsLocked() // nobody else has the store yet
+	}
 	// If a process ended before it synced the names, only the page cache is
 	// sure to have them. From here on they are relied on.
 	if err := s.dir.Sync(topicsDir); err != nil {
@@ -336,13 +363,15 @@ func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
 }
 
 // EnsureTopic returns the topic, making it if it does not exist. If it does,
-// what config says is compared and changed as SetConfig would.
+// what config says is compared and changed as SetConfig would. With ReadOnly
+// both are ErrReadOnly.
 func (s *Store) EnsureTopic(ctx context.Context, name string, config TopicConfig) (*Topic, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(ctx, "ensure topic", name); err != nil {
 		return nil, err
 	}
+	s.findTopicLocked(name)
 	t, err := s.findLocked(name)
 	switch {
 	case errors.Is(err, ErrTopicNotFound):
@@ -364,19 +393,24 @@ func (s *Store) CreateTopic(ctx context.Context, name string, config TopicConfig
 	if err := s.check(ctx, "create topic", name); err != nil {
 		return nil, err
 	}
+	if s.cfg.ReadOnly {
+		return nil, fmt.Errorf("create topic %s: %w", name, ErrReadOnly)
+	}
 	if _, err := s.findLocked(name); !errors.Is(err, ErrTopicNotFound) {
 		return nil, fmt.Errorf("create topic %s: %w", name, ErrTopicExists)
 	}
 	return s.createLocked(name, config)
 }
 
-// Topic returns a topic that exists. ErrTopicNotFound if it does not.
+// Topic returns a topic that exists. ErrTopicNotFound if it does not. With
+// ReadOnly it is looked for on disk: somebody else may have made or deleted it.
 func (s *Store) Topic(name string) (*Topic, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, fmt.Errorf("topic %s: store is %w", name, ErrClosed)
 	}
+	s.findTopicLocked(name)
 	return s.findLocked(name)
 }
 
@@ -413,10 +447,14 @@ func checkContext(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Topics returns the names of all topics, sorted.
+// Topics returns the names of all topics, sorted. With ReadOnly they are those
+// on disk; if the disk fails, those known before.
 func (s *Store) Topics() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.cfg.ReadOnly && !s.closed {
+		s.findTopicsLocked() //nolint:errcheck // see above
+	}
 	names := make([]string, 0, len(s.topics)+len(s.broken))
 	for name := range s.topics {
 		names = append(names, name)
@@ -436,6 +474,9 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	defer s.mu.Unlock()
 	if err := s.check(ctx, "delete topic", name); err != nil {
 		return err
+	}
+	if s.cfg.ReadOnly {
+		return fmt.Errorf("delete topic %s: %w", name, ErrReadOnly)
 	}
 	t, err := s.findLocked(name)
 	if errors.Is(err, ErrTopicNotFound) {
@@ -495,8 +536,8 @@ func (s *Store) close() error {
 	s.closed = true
 	err := s.closeTopics()
 	s.shared.Close()
-	if e := s.writeCheckpoint(); e != nil {
-		err = errors.Join(err, e)
+	if !s.cfg.ReadOnly {
+		err = errors.Join(err, s.writeCheckpoint())
 	}
 	if err = errors.Join(err, s.lock.Close(), s.dir.Close()); err != nil {
 		return fmt.Errorf("close store: %w", known(err))
@@ -509,7 +550,7 @@ func (s *Store) closeTopics() error {
 	g.SetLimit(openAtOnce)
 	var errs []error
 	var mu sync.Mutex
-	for _, t := range s.topics {
+	for _, t := range append(slices.Collect(maps.Values(s.topics)), s.retired...) {
 		for _, p := range t.parts {
 			g.Go(func() error {
 				if err := p.Close(); err != nil {

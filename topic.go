@@ -30,6 +30,7 @@ type Topic struct {
 	keeping   chan struct{}    // held, one place, by who enforces retention
 	archiving archiving        //
 	quota     *partition.Quota // immutable; its limit is changed with state
+	seen      lastSeen         // with ReadOnly
 }
 
 // A topicState is a topic's configuration and what its partitioner can do.
@@ -83,6 +84,7 @@ func (t *Topic) SetConfig(ctx context.Context, config TopicConfig) error {
 	if err := t.store.check(ctx, "configure topic", t.name); err != nil {
 		return err
 	}
+	t.store.findTopicLocked(t.name)
 	if t.store.topics[t.name] != t { // it was deleted, and another one may have its name
 		return fmt.Errorf("configure topic %s: topic is %w", t.name, ErrClosed)
 	}
@@ -91,6 +93,8 @@ func (t *Topic) SetConfig(ctx context.Context, config TopicConfig) error {
 
 // setConfig is SetConfig with store.mu held.
 func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
+	t.seen.mu.Lock() // readers who follow take over what is on disk
+	defer t.seen.mu.Unlock()
 	old := t.state.Load()
 	if err := t.matches(old, config); err != nil {
 		return err
@@ -100,6 +104,9 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 		return fmt.Errorf("configure topic %s: %w", t.name, err)
 	}
 	if t.mixed || settingsOf(next) != settingsOf(old.config) {
+		if t.store.cfg.ReadOnly {
+			return fmt.Errorf("configure topic %s: %w", t.name, ErrReadOnly)
+		}
 		if err = t.change(ctx, old, next); err != nil {
 			return fmt.Errorf("configure topic %s: %w", t.name, known(err))
 		}

@@ -139,6 +139,9 @@ type topicID = meta.ID
 // createLocked makes a topic under another name and then gives it its own, so
 // that it is there whole or not at all. The caller holds s.mu.
 func (s *Store) createLocked(name string, config TopicConfig) (*Topic, error) {
+	if s.cfg.ReadOnly {
+		return nil, fmt.Errorf("create topic %s: %w", name, ErrReadOnly)
+	}
 	t, err := s.create(name, config)
 	if err != nil {
 		return nil, fmt.Errorf("create topic %s: %w", name, known(err))
@@ -217,28 +220,39 @@ func (s *Store) loadTopic(e fs.Entry, vouchers map[vouch]*partition.Checkpoint) 
 	dir := s.dir.Sub(topicsDir + "/" + e.Name)
 	var m topicMeta
 	err := meta.Read(dir, topicFile, &m)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %s is missing", ErrCorrupt, topicFile)
-	}
-	if err == nil {
-		err = dir.Sync(".") // the file too may be in the page cache only
+	if !s.cfg.ReadOnly {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %s is missing", ErrCorrupt, topicFile)
+		}
+		if err == nil {
+			err = dir.Sync(".") // the file too may be in the page cache only
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if m.Name != e.Name || len(m.Generations) != 1 {
-		return nil, fmt.Errorf("%s: %w: it is of topic %q and has %d generations", topicFile, ErrCorrupt, m.Name, len(m.Generations))
+	config, err := m.parse(e.Name)
+	if err != nil {
+		return nil, err
+	}
+	return s.openTopic(&m, config, vouchers)
+}
+
+// parse returns what the file of the topic called name says.
+func (m *topicMeta) parse(name string) (TopicConfig, error) {
+	if m.Name != name || len(m.Generations) != 1 {
+		return TopicConfig{}, fmt.Errorf("%s: %w: it is of topic %q and has %d generations", topicFile, ErrCorrupt, m.Name, len(m.Generations))
 	}
 	config, err := m.Config.config()
 	if err != nil {
-		return nil, err
+		return TopicConfig{}, err
 	}
 	config.Partitions = m.Generations[0].Partitions
 	if config, err = config.withDefaults(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %v", topicFile, ErrCorrupt, err)
+		return TopicConfig{}, fmt.Errorf("%s: %w: %v", topicFile, ErrCorrupt, err)
 	}
 	config.Partitioner, _ = partitioner.ByPlacement(m.Generations[0].Placement)
-	return s.openTopic(&m, config, vouchers)
+	return config, nil
 }
 
 // openTopic opens the partitions, side by side. One whose disk fails is there
@@ -279,6 +293,10 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		Validate:   s.cfg.Validate,
 		Quota:      t.quota,
 		OnEvent:    s.notify,
+	}
+	if s.cfg.ReadOnly {
+		o.ReadOnly, o.Archive = true, s.file.data.Archive
+		o.Outside = func() (partition.Outside, error) { return t.outside(i) }
 	}
 	p, err := partition.OpenIn(parent, strconv.Itoa(i), o)
 	if err != nil {

@@ -76,6 +76,11 @@ func (s *Store) allPartitions() (parts []*partition.Partition, broken []error, e
 	if s.closed {
 		return nil, nil, fmt.Errorf("store is %w", ErrClosed)
 	}
+	if s.cfg.ReadOnly {
+		if err = s.findTopicsLocked(); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
 		parts = append(parts, s.topics[name].parts...)
 	}

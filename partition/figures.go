@@ -78,10 +78,11 @@ func (m moment) utc() time.Time {
 // Stats returns figures of the partition as it is now. After Close they are
 // those of its end.
 func (p *Partition) Stats() Stats {
+	p.glance(true)
 	p.mu.Lock()
 	f := &p.figures
 	s := Stats{
-		Start: p.Start(), End: p.End(), Durable: p.Durable(), Writable: p.usableLocked() == nil,
+		Start: p.start.Load(), End: p.visible.Load(), Durable: p.durable.Load(), Writable: p.usableLocked() == nil,
 		Appends: f.appends,
 		Groups:  f.groups, GroupRecords: f.groupRecords, LargestGroup: f.largestGroup,
 	}

@@ -118,11 +118,15 @@ func (f *follower) refresh(thorough bool) error {
 }
 
 // glance is refresh for those who cannot be told of an error and take what is
-// known: they do not wait for somebody who is at it.
-func (f *follower) glance() {
-	if f.mu.TryLock() {
-		f.run(false) //nolint:errcheck // who reads on is told
-		f.mu.Unlock()
+// known: they do not wait for somebody who is at it. With start it also reads
+// where the partition starts.
+func (f *follower) glance(start bool) {
+	if !f.mu.TryLock() {
+		return
+	}
+	defer f.mu.Unlock()
+	if f.run(false) == nil && start { // who reads on is told of the error
+		f.p.readMeta(&finding{}) //nolint:errcheck // likewise
 	}
 }
 
@@ -542,7 +546,7 @@ func (f *follower) surveyOnce(first, last bool) (done bool, err error) {
 	if err = p.look(fd); err != nil {
 		return false, err
 	}
-	if p.opts.AnyStart && len(fd.list) > 0 {
+	if p.opts.Archive && len(fd.list) > 0 {
 		p.start.Store(max(p.start.Load(), fd.list[0].base))
 		fd.durable = max(fd.durable, fd.newest)
 	}

@@ -185,10 +185,10 @@ type Options struct {
 	// files do not tell. It may read files; it must not call the partition. Nil:
 	// nothing else is known.
 	Outside func() (Outside, error)
-	// AnyStart, with ReadOnly, says that everything that was written is durable
-	// and that the partition begins where its first segment does, as in an
-	// archive.
-	AnyStart bool
+	// Archive, with ReadOnly, says that the directory has segments that were
+	// archived: whole and durable when they appear there, and the partition
+	// begins with the first of them.
+	Archive bool
 
 	// Logger gets every event, as Event.Log writes it, on a goroutine of the
 	// partition. Nil: silence.

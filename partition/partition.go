@@ -210,28 +210,28 @@ func (p *Partition) Number() int { return p.opts.Number }
 
 // Start returns the first offset that can be read.
 func (p *Partition) Start() int64 {
-	p.glance()
+	p.glance(true)
 	return p.start.Load()
 }
 
 // End returns the offset behind the last record that can be read: at level
 // Sync the last durable one.
 func (p *Partition) End() int64 {
-	p.glance()
+	p.glance(false)
 	return p.visible.Load()
 }
 
 // Durable returns the offset below which every record is known to be on disk.
 func (p *Partition) Durable() int64 {
-	p.glance()
+	p.glance(false)
 	return p.durable.Load()
 }
 
 // glance brings a partition that somebody else writes up to date, unless that
 // is being done. The caller holds none of its locks.
-func (p *Partition) glance() {
+func (p *Partition) glance(start bool) {
 	if p.follow != nil {
-		p.follow.glance()
+		p.follow.glance(start)
 	}
 }
 
