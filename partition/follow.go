@@ -55,13 +55,15 @@ type Outside struct {
 type follower struct {
 	p *Partition
 
-	turn atomic.Int64 // refreshes begun
+	turn  atomic.Int64 // refreshes begun
+	taken atomic.Int64 // how often batches that had been shown were taken back
 
 	mu      sync.Mutex // one refresh at a time; held while files are read
 	at      place      // guarded by mu; what comes before is shown
 	good    place      // guarded by mu; behind the last batch found: at, or at level Sync behind it
 	durable int64      // guarded by mu; the durable mark
 	lost    int64      // guarded by mu; offsets below it that no batch has are lost
+	spots   []spot     // guarded by mu; the damage that was found last
 	odd     bool       // guarded by mu; the files do not go on as they were left
 	lookAt  int64      // guarded by mu; when the directory is due, by the clock
 	stood   place      // guarded by mu; good, as it was at the last look
@@ -346,7 +348,10 @@ func (f *follower) show(ahead []frame, more bool) error {
 func (f *follower) publish() {
 	p := f.p
 	end := max(f.at.off, f.lost, p.start.Load())
-	p.visible.Store(min(p.visible.Load(), end))
+	if end < p.visible.Load() {
+		p.visible.Store(end)
+		f.taken.Add(1)
+	}
 	if f.at.seg != nil {
 		f.at.seg.Publish(f.at.pos, f.at.off)
 	}
@@ -525,8 +530,9 @@ func (f *follower) sameFile() (bool, error) {
 
 // survey reads everything anew as recovery does, and shows it. The writer may
 // be faster: then a batch is written, and a later one says that it is durable,
-// after the place where it belongs was read. So damage counts only if the
-// durable mark was known before, and the reading is repeated until it was.
+// after the place where it belongs was read; or a file is made that the listing
+// has missed, and one behind it that it has not. So damage counts only if the
+// durable mark was known before, and if it is found twice in a row.
 func (f *follower) survey(first bool) error {
 	for try := 1; ; try++ {
 		done, err := f.surveyOnce(first, try == maxSurveys)
@@ -561,7 +567,9 @@ func (f *follower) surveyOnce(first, last bool) (done bool, err error) {
 	}
 	torn := p.judge(fd, f.durable)
 	f.durable = fd.durable
-	if torn != nil && torn.from < fd.durable && !last {
+	again := torn != nil && torn.from < fd.durable || !slices.EqualFunc(fd.spots, f.spots, spot.same)
+	f.spots = fd.spots
+	if again && !last {
 		return false, nil
 	}
 	return true, f.settle(fd, torn)
@@ -602,6 +610,11 @@ func (f *follower) settle(fd *finding, torn *spot) error {
 	}
 	f.replace(list)
 	return f.catchUp(true)
+}
+
+// same reports whether two spots are of the same offsets, in the same place.
+func (s spot) same(other spot) bool {
+	return s.from == other.from && s.up == other.up && s.pos == other.pos
 }
 
 // followed reports whether there is a segment behind candidate i.
@@ -712,7 +725,14 @@ func (r *Reader) goOn(bound int64) error {
 	if f == nil {
 		return r.advance(bound)
 	}
+	if r.seg == nil {
+		f.used(r.p.shared.clock.Now())
+	}
 	next := r.next
+	if taken := f.taken.Load(); taken != r.taken {
+		r.taken = taken
+		r.placeAt(next) // what it has read already may be no more
+	}
 	err := r.advance(min(bound, r.p.visible.Load()))
 	var damage *CorruptError
 	doubtful := errors.As(err, &damage) || errors.Is(err, fs.ErrNotExist)
@@ -723,7 +743,12 @@ func (r *Reader) goOn(bound int64) error {
 	if err = f.refresh(true); err != nil {
 		return r.p.errorf("read", err)
 	}
+	r.placeAt(next)
+	return nil
+}
+
+// placeAt has the reader go on at an offset, and forget what it has read.
+func (r *Reader) placeAt(next int64) {
 	r.next, r.seg, r.dec = next, nil, record.Decoder{}
 	r.scan.Start(nil, 0, 0, 0)
-	return nil
 }

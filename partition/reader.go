@@ -20,6 +20,7 @@ type Reader struct {
 	closed bool
 
 	doubted int64 // offset behind the one whose damage was doubted; see goOn
+	taken   int64 // how often batches were taken back, as far as it knows
 
 	seg   *segment.Segment // that next is in; nil if it has to be looked up
 	scan  segment.Scanner
