@@ -381,6 +381,10 @@ func (p *Partition) skip(f *finding) error {
 	if err := p.begin(context.Background()); err != nil {
 		return err
 	}
+	// All of it is about to be called durable.
+	if err := p.rewriteFound(); err != nil {
+		return err
+	}
 	if err := p.syncSegments(-1, true); err != nil {
 		return err
 	}

@@ -35,6 +35,27 @@ func TestCloseSyncsWhatRecoveryFound(t *testing.T) {
 	})
 }
 
+// Before offsets are skipped everything that was found is made durable; nothing
+// of that is left to be done when it has been trimmed.
+func TestTrimBehindAGap(t *testing.T) {
+	for _, v := range variants[1:] {
+		t.Run(v.String(), func(t *testing.T) {
+			m := fs.NewMem()
+			p := open(t, m, v)
+			appendN(t, p, 0, 300)
+			killed := m.Kill()
+			require.NoError(t, p.Close())
+			p = open(t, killed, v, func(o *Options) { o.SameBoot = false })
+			require.NotNil(t, p.Recovery().Gap)
+			require.NoError(t, p.Trim(bg, p.End()))
+			_, err := p.Append(bg, value(0))
+			require.NoError(t, err)
+			require.NoError(t, p.Sync(bg))
+			require.NoError(t, p.Close())
+		})
+	}
+}
+
 // A disk is a partition's directory, written byte by byte. Record number i
 // has offset i.
 type disk struct {
