@@ -30,7 +30,8 @@ type followModel struct {
 	dying *dyingFS
 	w     *Partition
 	level atomic.Int32
-	n     int // records offered
+	ended atomic.Int64 // where the writer was last closed well
+	n     int          // records offered
 
 	p       *Partition
 	readers []*Reader
@@ -59,11 +60,24 @@ func (m *followModel) open(sameBoot bool) {
 func (m *followModel) attach() {
 	m.p = followOn(m.t, m.m, m.v, func(o *Options) {
 		o.SegmentBytes = 4 << 10
-		o.Outside = func() (Outside, error) { return Outside{Durability: Durability(m.level.Load())}, nil }
+		o.Outside = m.outside
 	})
 	m.readers = nil
 	for range 3 {
 		m.readers = append(m.readers, m.p.NewReader(First()))
+	}
+}
+
+// outside is what a store tells: the level and the checkpoint.
+func (m *followModel) outside() (Outside, error) {
+	return Outside{Durability: Durability(m.level.Load()), Durable: m.ended.Load()}, nil
+}
+
+// close ends the life of a writer.
+func (m *followModel) close() {
+	m.ok(m.w.Close())
+	if c, ok := m.w.Checkpoint(); ok {
+		m.ended.Store(c.End)
 	}
 }
 
@@ -141,7 +155,7 @@ var followOps = []struct {
 		m.attach()
 	}},
 	{"close and open", 2, func(m *followModel) {
-		m.ok(m.w.Close())
+		m.close()
 		m.open(m.rng.IntN(3) > 0)
 	}},
 	{"kill and open", 4, func(m *followModel) {
@@ -240,7 +254,7 @@ func TestFollowModel(t *testing.T) {
 			m.open(true)
 			m.attach()
 			background := followOn(t, m.m, v, func(o *Options) {
-				o.Outside = func() (Outside, error) { return Outside{Durability: Durability(m.level.Load())}, nil }
+				o.Outside = m.outside
 			})
 			ctx, cancel := context.WithCancel(bg)
 			var wg sync.WaitGroup
@@ -268,7 +282,7 @@ func TestFollowModel(t *testing.T) {
 
 // finish closes the writer: in the end everybody has the same.
 func (m *followModel) finish(background *Partition) {
-	m.ok(m.w.Close())
+	m.close()
 	for _, p := range []*Partition{m.p, background} {
 		m.ok(p.follow.refresh(true))
 		require.Equal(m.t, m.w.End(), p.End(), "seed %d, after %v", m.seed, m.log)
