@@ -114,6 +114,9 @@ func open(path string, o Options) (s *Store, err error) {
 	if o.fs == nil {
 		o.fs = fs.OS{}
 	}
+	if o.ReadOnly {
+		o.fs = fs.OnlyReading(o.fs)
+	}
 	s = &Store{cfg: o, log: newLog(o.Logger), topics: map[string]*Topic{}, broken: map[string]error{}}
 	s.keeper.kick = make(chan struct{}, 1)
 	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())

@@ -536,6 +536,6 @@ func TestReadOnlyRefuses(t *testing.T) {
 	_, ok := p.Checkpoint()
 	require.False(t, ok)
 	require.NoError(t, w.Close())
-	_, err = tryOpen(readingFS{fs.NewMem(), t}, variant{Sync, true}, func(o *Options) { o.ReadOnly = true })
+	_, err = tryOpen(reading(t, fs.NewMem()), variant{Sync, true}, func(o *Options) { o.ReadOnly = true })
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }

@@ -139,7 +139,11 @@ func Open(dir string, opts Options) (*Partition, error) {
 			return nil, err
 		}
 	}
-	root, err := shared.fs.OpenDir(dir, !opts.ReadOnly)
+	fsys := shared.fs
+	if opts.ReadOnly {
+		fsys = fs.OnlyReading(fsys)
+	}
+	root, err := fsys.OpenDir(dir, !opts.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open partition: %w", err)
 	}

@@ -13,6 +13,7 @@ var (
 	errClosed   = errors.New("closed or unmapped already")
 	errRange    = errors.New("negative or empty range")
 	errReadOnly = errors.New("the file was opened for reading only")
+	errReading  = errors.New("nothing is changed here")
 	errMapped   = errors.New("the file is mapped already")
 	errFault    = errors.New("a store to mapped memory behind the end of the file")
 )
