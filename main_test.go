@@ -9,12 +9,15 @@ import (
 	"time"
 )
 
-// TestMain plays the part of a child that is to be killed if this process was
-// started as one. Otherwise it runs the tests, and fails if they left a
-// goroutine of this module behind.
+// TestMain plays the part of a child if this process was started as one.
+// Otherwise it runs the tests, and fails if they left a goroutine of this module
+// behind.
 func TestMain(m *testing.M) {
 	if os.Getenv(killEnv) != "" {
 		appendUntilKilled()
+	}
+	if os.Getenv(writerEnv) != "" {
+		writeAsTold()
 	}
 	code := m.Run()
 	if code == 0 {

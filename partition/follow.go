@@ -30,6 +30,10 @@ const (
 	minPause = 10 * time.Millisecond
 	maxPause = 100 * time.Millisecond
 
+	// nextEvery is how often the next segment is looked for while there is no
+	// sign that there is one.
+	nextEvery = 20 * time.Millisecond
+
 	// lookEvery is how often the directory is listed, and everything done
 	// that costs more than a few reads; less often where that takes more than
 	// a small share of the time.
@@ -66,6 +70,7 @@ type follower struct {
 	spots   []spot     // guarded by mu; the damage that was found last
 	odd     bool       // guarded by mu; the files do not go on as they were left
 	lookAt  int64      // guarded by mu; when the directory is due, by the clock
+	nextAt  int64      // guarded by mu; when a look for the next segment is due, in any case
 	stood   place      // guarded by mu; good, as it was at the last look
 	err     error      // guarded by mu; of the last refresh
 	gone    error      // guarded by mu; why there will be no more
@@ -181,7 +186,10 @@ func (f *follower) catchUp(thorough bool) error {
 			return err
 		}
 		more := len(ahead) == maxAhead
-		next, err := f.next(!more && (thorough || size <= f.good.pos))
+		// A segment that has space reserved is still being written, unless its
+		// writer was killed.
+		wanted := thorough || size <= f.good.pos || len(ahead) == 0 && f.p.shared.clock.Now() >= f.nextAt
+		next, err := f.next(wanted && !more)
 		if err != nil {
 			return err
 		}
@@ -275,6 +283,7 @@ func (f *follower) next(wanted bool) (*segment.Segment, error) {
 	if !wanted || f.good.seg != nil && f.good.seg.Base == f.good.off {
 		return nil, nil
 	}
+	f.nextAt = f.p.shared.clock.Now() + int64(nextEvery)
 	seg, err := segment.Open(f.p.place(), f.good.off)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, segment.ErrHeader):
