@@ -395,13 +395,107 @@ func TestBatchesThatAreTakenBack(t *testing.T) {
 				readOn(t, r)
 				require.LessOrEqual(t, d.next, max(5, r.Offset()))
 			}
-			recs(7, 0)(d)
+			next := d.next
+			long(7)(d)
 			require.Equal(t, d.next, p.End())
 			for _, r := range []*Reader{behind, inside} {
-				got := readOn(t, r)
-				require.Equal(t, string(numbered(int(d.next-1), 40).Value), got[len(got)-1])
+				for o := max(next, r.Offset()); o < d.next; o++ {
+					rec, err := r.TryNext()
+					require.NoError(t, err)
+					require.Equal(t, o, rec.Offset)
+					require.Equal(t, string(numbered(int(o), 70).Value), string(rec.Value), "and not what was taken back")
+				}
 			}
 			require.NoError(t, p.Close())
 		})
 	}
+}
+
+// A roll that failed takes the new segment back, and the next one makes another
+// of the same name.
+func TestASegmentThatIsBegunAnew(t *testing.T) {
+	d := newDisk(t)
+	for _, write := range []line{seg(0), recs(3, 0)} {
+		write(d)
+	}
+	before := d.seg
+	seg(3)(d)
+	p := followOn(t, d.m, variant{OS, true})
+	require.Len(t, p.all(), 2)
+	lose(d)
+	d.seg = before
+	for _, write := range []line{seg(3), recs(2, 3)} {
+		write(d)
+	}
+	require.NoError(t, p.follow.refresh(true))
+	require.Len(t, values(t, p, 0), 5)
+	require.NoError(t, p.Close())
+
+	// Or what follows still goes into the segment before.
+	d = newDisk(t)
+	for _, write := range []line{seg(0), recs(3, 0)} {
+		write(d)
+	}
+	before, pos := d.seg, d.pos
+	seg(0)(d)
+	p = followOn(t, d.m, variant{OS, true})
+	require.Len(t, p.all(), 2)
+	lose(d)
+	d.seg, d.pos = before, pos
+	recs(2, 0)(d)
+	require.NoError(t, p.follow.refresh(true))
+	require.Len(t, p.all(), 1)
+	require.Len(t, values(t, p, 0), 5)
+	require.NoError(t, p.Close())
+}
+
+// What is shown is not taken away for a moment while everything is read anew.
+func TestNothingVanishesWhileFollowersLookAgain(t *testing.T) {
+	m := fs.NewMem()
+	v := variant{OS, true}
+	large := func(o *Options) { o.SegmentBytes = 16 << 20 }
+	w := open(t, m, v, large)
+	const n = 3*maxAhead + 10
+	for i := range n {
+		require.NoError(t, w.AppendAsync(bg, value(i), nil))
+	}
+	require.NoError(t, w.Sync(bg)) // which nothing tells of: the follower has to read it all
+	var p *Partition
+	least := int64(n)
+	p = followOn(t, m, v, large, func(o *Options) {
+		o.Outside = func() (Outside, error) {
+			if p != nil {
+				least = min(least, p.visible.Load())
+			}
+			return Outside{}, nil
+		}
+	})
+	require.Equal(t, int64(n), p.End())
+	p.follow.mu.Lock()
+	require.NoError(t, p.follow.survey(false))
+	p.follow.mu.Unlock()
+	require.Equal(t, int64(n), least)
+	require.Zero(t, p.follow.taken.Load())
+	require.NoError(t, p.Close())
+	require.NoError(t, w.Close())
+}
+
+// In an archive the first segment is where the partition starts, and one that is
+// missing was not archived: what is behind it is read.
+func TestFollowAnArchive(t *testing.T) {
+	d := newDisk(t)
+	for _, write := range []line{seg(0), recs(3, 0), lose, seg(0), recs(4, 0), seg(0), recs(2, 0), lose, seg(0), recs(5, 0)} {
+		write(d)
+	}
+	p := followOn(t, d.m, variant{OS, true}, func(o *Options) { o.Archive = true })
+	require.Equal(t, int64(3), p.Start())
+	requireFollowed(t, p, []span2{{3, 7}, {9, 14}}, []span2{{7, 9}})
+	seg(0)(d)
+	recs(1, 0)(d)
+	require.Len(t, values(t, p, 9), 6)
+	require.NoError(t, p.Close())
+
+	p = followOn(t, d.m, variant{OS, true})
+	require.Empty(t, values(t, p, 0), "nothing says that it was ever durable")
+	require.NoError(t, p.Close())
 }

@@ -167,7 +167,9 @@ func TestFollowTrims(t *testing.T) {
 		require.Equal(t, int64(300), from)
 
 		// All of it goes, and more comes.
+		p.follow.rest() // so that the files have to be opened again
 		require.NoError(t, w.Trim(bg, 400))
+		require.Empty(t, readOn(t, far))
 		require.Equal(t, int64(400), p.Start())
 		require.Equal(t, int64(400), p.End())
 		appendN(t, w, 400, 20)
@@ -386,6 +388,22 @@ func TestFollowersHearOfErrors(t *testing.T) {
 	appendN(t, w, 5, 1)
 	failing.now.Store(false)
 	require.Len(t, readOn(t, r), 1)
+	require.NoError(t, p.Close())
+	require.NoError(t, w.Close())
+}
+
+// An error that only a worker meets, when it looks at more than is read, is told
+// to who waits.
+func TestFollowersHearOfErrorsOutside(t *testing.T) {
+	m := fs.NewMem()
+	w := open(t, m, variant{Sync, true})
+	p := followOn(t, m, variant{Sync, true}, func(o *Options) {
+		o.Outside = func() (Outside, error) { return Outside{}, fs.EIO }
+	})
+	ctx, cancel := context.WithTimeout(bg, 10*time.Second)
+	defer cancel()
+	_, err := p.NewReader(End()).Next(ctx)
+	require.ErrorIs(t, err, fs.EIO)
 	require.NoError(t, p.Close())
 	require.NoError(t, w.Close())
 }

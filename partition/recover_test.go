@@ -110,11 +110,16 @@ func (d *disk) begin(h segment.Header) {
 }
 
 // recs writes a frame of n records, none for a marker.
-func recs(n int, durable int64) line {
+func recs(n int, durable int64) line { return sized(n, 40, durable) }
+
+// long is recs with other records than those.
+func long(n int) line { return sized(n, 70, 0) }
+
+func sized(n, size int, durable int64) line {
 	return func(d *disk) {
 		run := record.Run{}
 		for i := range n {
-			run.Records = append(run.Records, numbered(int(d.next)+i, 40))
+			run.Records = append(run.Records, numbered(int(d.next)+i, size))
 		}
 		_, size := run.Fit(MaxFrameBytes, max(n, 1))
 		b := make([]byte, size)
