@@ -161,7 +161,7 @@ func (p *Partition) look(f *finding) error {
 	if err = p.readMeta(f); err != nil {
 		return err
 	}
-	f.durable = max(f.durable, p.givenUpTo())
+	f.durable = max(f.durable, p.givenUpTo(), p.Start()) // a trim made durable what it gave up
 	for _, e := range names {
 		base, ok := segment.ParseName(e.Name)
 		if !ok {
@@ -258,7 +258,7 @@ func (p *Partition) vouched(f *finding) bool {
 		return false
 	}
 	last := f.list[len(f.list)-1]
-	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < last.base {
+	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < max(last.base, p.Start()) {
 		return false
 	}
 	if f.list[0].seg == nil {
@@ -419,9 +419,11 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 
 // judge lists everything that is missing, in order of offsets, and returns the
 // first of it at or behind the durable mark: that was never durable, and a
-// crash left it and all behind it. What comes before is damage.
+// crash left it and all behind it. What comes before is damage, unless it was
+// trimmed: nobody misses that.
 func (p *Partition) judge(f *finding, mark int64) (torn *spot) {
 	p.collect(f)
+	f.spots = slices.DeleteFunc(f.spots, func(s spot) bool { return s.from < s.up && s.up <= p.Start() })
 	for i := range f.spots {
 		if s := &f.spots[i]; s.from >= mark {
 			torn = s
