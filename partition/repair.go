@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,11 +116,24 @@ func (p *Partition) damaged(ctx context.Context) (lost []span, err error) {
 	return lost, err
 }
 
-// giveUpDamage writes damage down as given up. No segment is changed, and
-// appends go on.
+// giveUpDamage writes damage down as given up. No batch is changed, and appends
+// go on: in a new segment if the active one is damaged, which the next Open
+// would not go on in. What comes before the end of a gap counts as durable, and
+// is made so.
 func (p *Partition) giveUpDamage(ctx context.Context, lost []span) (report RepairReport, err error) {
 	if err = p.begin(ctx); err != nil {
 		return RepairReport{}, err
+	}
+	last := slices.MaxFunc(lost, func(a, b span) int { return cmp.Compare(a.To, b.To) })
+	if last.To > p.Durable() {
+		if err = p.Sync(ctx); err != nil {
+			return RepairReport{}, err
+		}
+	}
+	if list := p.all(); last.To > list[len(list)-1].Base {
+		if err = p.rollEarly(ctx); err != nil {
+			return RepairReport{}, err
+		}
 	}
 	if err = p.writeOff(lost); err != nil {
 		return RepairReport{}, err
