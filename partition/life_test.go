@@ -2,9 +2,11 @@ package partition
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -78,4 +80,39 @@ func TestRepairMakesDurableWhatItCallsSo(t *testing.T) {
 		require.NoError(t, p.Close())
 		require.NoError(t, w.p.Close())
 	})
+}
+
+// A repair does not make records older than they are.
+func TestRepairAgesNothing(t *testing.T) {
+	c := clock.Start()
+	m := fs.NewMem()
+	shared, err := NewShared(SharedOptions{FS: m, Clock: c})
+	require.NoError(t, err)
+	p, err := Open("/p", Options{Shared: shared, Config: Config{SegmentBytes: 4 << 10}})
+	require.NoError(t, err)
+	appendN(t, p, 0, 100)
+	c.Skip(1000 * time.Hour)
+	fresh := p.Now()
+	appendN(t, p, 100, 100)
+	require.NoError(t, p.giveBack(bg))
+	last := p.all()[len(p.all())-1]
+	edit(t, m, "/p/"+last.Name(), func(b []byte) []byte { b[segment.FirstFrame+60] ^= 1; return b })
+	_, err = p.Repair(bg, CutAtDamage)
+	require.NoError(t, err)
+	var young int
+	for i := 0; ; i++ {
+		s, ok := p.Sealed(i)
+		if !ok {
+			break
+		}
+		at, err := s.LastAppended()
+		require.NoError(t, err)
+		if s.To > 100 {
+			require.False(t, at.Before(fresh), "%d to %d", s.From, s.To)
+			young++
+		}
+	}
+	require.Positive(t, young)
+	require.NoError(t, p.Close())
+	shared.Close()
 }

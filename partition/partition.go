@@ -52,6 +52,7 @@ type Partition struct {
 	start  atomic.Int64             // first readable offset; changed with upkeep
 	gaps   atomic.Pointer[[]span]   // offsets a repair gave up, rising; replaced with upkeep
 	report atomic.Pointer[Recovery] // what was found last; never nil
+	found  atomic.Int64             // when that was, by the clock
 
 	// mu is the append lock. No file is synced and nothing is waited for
 	// under it; mapped appends lengthen their file under it if they must.

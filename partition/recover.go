@@ -103,6 +103,7 @@ type finding struct {
 }
 
 func (p *Partition) recover() (err error) {
+	p.found.Store(p.shared.clock.Now())
 	f := &finding{durable: p.opts.Committed, newest: -1, full: p.opts.Validate == ValidateFull}
 	defer func() {
 		p.letGo(f.opened, err != nil)

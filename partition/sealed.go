@@ -37,12 +37,13 @@ func (p *Partition) Sealed(i int) (s Sealed, ok bool) {
 func (s Sealed) Name() string { return s.seg.Name() }
 
 // LastAppended returns when its last record was appended. Of a segment that is
-// older than this Open, that is at most the time of the Open, whatever the
-// records say: a clock that was once ahead must not keep it for ever.
+// older than this Open, or than a repair, that is at most the time of those,
+// whatever the records say: a clock that was once ahead must not keep it for
+// ever.
 func (s Sealed) LastAppended() (time.Time, error) {
 	t, err := s.seg.LastAppended()
-	if opened := s.p.shared.opened; t == 0 || t > opened && !s.seg.Mine() {
-		t = opened
+	if found := s.p.found.Load(); t == 0 || t > found && !s.seg.Mine() {
+		t = found
 	}
 	if err != nil {
 		err = s.p.errorf("find the last record of a segment of", err)
@@ -79,10 +80,10 @@ func (p *Partition) Now() time.Time { return time.Unix(0, p.shared.clock.Now()).
 // a time, so that the segment can be removed. Appends wait meanwhile.
 func (p *Partition) RollOld(ctx context.Context, before time.Time) error {
 	p.mu.Lock()
-	t, opened := p.tail, p.shared.opened
+	t := p.tail
 	last := t.used
-	if last == 0 { // nothing was appended since Open
-		last = min(t.time, opened)
+	if last == 0 { // nothing was appended since it was found
+		last = min(t.time, p.found.Load())
 	}
 	old := p.failed == nil && !p.closing && t.seg != nil && t.seg.Base < t.next && last <= before.UnixNano()
 	p.mu.Unlock()

@@ -57,7 +57,6 @@ type Shared struct {
 	fs        fs.FS
 	files     *segment.Files
 	clock     *clock.Clock
-	opened    int64 // when it was made, by the clock
 	begin     func() (uint32, error)
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
@@ -96,7 +95,6 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	s := &Shared{
 		fs:        o.FS,
 		clock:     o.Clock,
-		opened:    o.Clock.Now(),
 		begin:     o.Begin,
 		forceHeap: o.ForceHeap,
 		syncs:     make(chan struct{}, maxSyncs),
