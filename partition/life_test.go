@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -115,4 +116,47 @@ func TestRepairAgesNothing(t *testing.T) {
 	require.Positive(t, young)
 	require.NoError(t, p.Close())
 	shared.Close()
+}
+
+// A segment that is being sealed when a trim comes goes all the same.
+func TestTrimWaitsForTheSealing(t *testing.T) {
+	for _, v := range []variant{{OS, false}, {Interval, false}} {
+		w := newWorld(t, v)
+		batch(3, 900)(w)
+		syncs()(w)
+		sealing, goOn := make(chan bool), make(chan bool)
+		var once sync.Once
+		w.m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpTruncate {
+				once.Do(func() { close(sealing); <-goOn })
+			}
+			return nil
+		})
+		batch(3, 900)(w)
+		<-sealing
+		require.Equal(t, int64(3), w.p.all()[0].End())
+		trimmed := make(chan error)
+		go func() { trimmed <- w.p.Trim(bg, 3) }()
+		until(t, func() bool { return w.p.Start() == 3 })
+		close(goOn)
+		require.NoError(t, <-trimmed)
+		w.m.OnOp(nil)
+		require.NotContains(t, contentsOf(t, w.m, "/s/0"), segment.Name(0))
+		require.NoError(t, w.p.Close())
+	}
+}
+
+// A partition without records takes no space to speak of.
+func TestTrimOfEverythingReturnsSpace(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v, func(o *Options) { o.SegmentBytes = 1 << 20 })
+		appends(100, 1000)(w)
+		require.NoError(t, w.p.Trim(bg, 100))
+		total := 0
+		for _, b := range contentsOf(t, w.m, "/s/0") {
+			total += len(b)
+		}
+		require.Less(t, total, 4<<10)
+		require.NoError(t, w.p.Close())
+	})
 }

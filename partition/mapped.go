@@ -101,7 +101,7 @@ func (p *Partition) planRoll(from *segment.Segment) *segment.Segment {
 
 // rollTo puts a planned segment on disk, maps it and moves the tail to it.
 func (p *Partition) rollTo(seg *segment.Segment) error {
-	w, err := p.makeSegment(seg, false)
+	w, err := p.makeSegment(seg, p.firstStep(), false)
 	if err != nil {
 		return err
 	}

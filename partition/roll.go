@@ -110,7 +110,7 @@ func (p *Partition) create(seg *segment.Segment) error {
 	if p.syncAll() != nil {
 		return p.failure() // nothing was written for those who wait
 	}
-	w, err := p.makeSegment(seg, true)
+	w, err := p.makeSegment(seg, p.firstStep(), true)
 	if err != nil {
 		return err
 	}
@@ -123,17 +123,20 @@ func (p *Partition) create(seg *segment.Segment) error {
 	return nil
 }
 
-// makeSegment puts a planned segment on disk. The first segment of a
+// firstStep returns how much of a segment that is about to be written is
+// reserved.
+func (p *Partition) firstStep() int64 { return min(minStepBytes, p.config.Load().SegmentBytes) }
+
+// makeSegment puts a planned segment on disk, of so many bytes. The first segment of a
 // partition is made durable at any level, so that one without a directory is
 // one that nobody ever appended to.
-func (p *Partition) makeSegment(seg *segment.Segment, sync bool) (writer, error) {
+func (p *Partition) makeSegment(seg *segment.Segment, reserve int64, sync bool) (writer, error) {
 	if err := p.makeDir(); err != nil {
 		return writer{}, err
 	}
 	seg.Durable = p.durable.Load()
-	step := min(minStepBytes, p.config.Load().SegmentBytes)
 	p.dirtyDir = true
-	f, err := seg.Create(step)
+	f, err := seg.Create(reserve)
 	if errors.Is(err, fs.ErrExist) {
 		return writer{}, err // it is not ours to remove
 	}
@@ -145,7 +148,7 @@ func (p *Partition) makeSegment(seg *segment.Segment, sync bool) (writer, error)
 	if err != nil {
 		return writer{}, errors.Join(err, p.remove(seg))
 	}
-	return writer{seg: seg, file: f, pos: segment.FirstFrame, allocated: step, step: minStepBytes}, nil
+	return writer{seg: seg, file: f, pos: segment.FirstFrame, allocated: reserve, step: minStepBytes}, nil
 }
 
 // makeDir makes the partition's directory, durably.

@@ -73,6 +73,9 @@ func (p *Partition) trimTo(ctx context.Context, offset int64) error {
 			return err
 		}
 	}
+	if err := p.awaitSealing(ctx); err != nil {
+		return err
+	}
 	freed, err := p.removeTrimmed()
 	if err == nil && p.emptyTail() {
 		if err = p.rollEarly(ctx); err == nil {
@@ -85,6 +88,20 @@ func (p *Partition) trimTo(ctx context.Context, offset int64) error {
 		p.emit(Event{Kind: Trimmed, From: from, To: p.Start(), Bytes: freed})
 	}
 	return err
+}
+
+// awaitSealing waits until nobody is sealing a segment that is to go.
+func (p *Partition) awaitSealing(ctx context.Context) error {
+	list, start := p.all(), p.Start()
+	for i := 0; i < len(list)-1 && list[i].End() <= start; i++ {
+		if !list[i].Sealed() {
+			if err := p.take(ctx); err != nil {
+				return err
+			}
+			p.pass()
+		}
+	}
+	return nil
 }
 
 // moveStart makes offset the start, durably. What is behind it must be durable
@@ -158,7 +175,7 @@ func (p *Partition) removeTrimmed() (freed int64, err error) {
 }
 
 // dropTrimmed takes the segments that lie wholly below the start off the list.
-// The last one stays, and one that somebody is still sealing.
+// The last one stays, and one that could not be sealed.
 func (p *Partition) dropTrimmed() (gone []*segment.Segment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -289,7 +306,7 @@ func (p *Partition) beginSegment(prevEnd, base int64) error {
 	h.PrevEnd = prevEnd
 	p.mu.Unlock()
 	seg := segment.Plan(p.place(), h)
-	w, err := p.makeSegment(seg, true)
+	w, err := p.makeSegment(seg, segment.FirstFrame, true) // appends may be long in coming
 	if err != nil {
 		return err
 	}
