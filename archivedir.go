@@ -46,7 +46,7 @@ func (t *Topic) moveToArchive(ctx context.Context, path string, p *partition.Par
 	if err = own.Sync("."); err != nil {
 		return err
 	}
-	return p.DescribeArchived(own, seg.From)
+	return seg.DescribeArchived(own)
 }
 
 // makeArchive makes a directory an archive of this store, unless it is.

@@ -139,13 +139,13 @@ func (s *Snapshot) copy(ctx context.Context, to fs.Dir, name string) error {
 	return err
 }
 
-// meta returns the partition.json of the copy.
+// meta returns the partition.json of the copy. What was trimmed or given up
+// behind the copy's end is not its business: there it gives the offsets out
+// itself.
 func (s *Snapshot) meta() *partitionMeta {
-	m := &partitionMeta{Format: meta.Format, Start: s.p.Start()}
-	for _, g := range *s.p.gaps.Load() {
-		if g.From < s.end {
-			m.Gaps = append(m.Gaps, g)
-		}
+	m := &partitionMeta{Format: meta.Format, Start: s.p.Start(), Gaps: below(*s.p.gaps.Load(), s.end)}
+	if s.seg != nil && s.isThere() {
+		m.Start = min(m.Start, s.end)
 	}
 	return m
 }

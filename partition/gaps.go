@@ -56,3 +56,13 @@ func merged(all []span) []span {
 	}
 	return out
 }
+
+// below returns the part of rising spans that is below end.
+func below(all []span, end int64) (out []span) {
+	for _, s := range all {
+		if s.From < end {
+			out = append(out, span{s.From, min(s.To, end)})
+		}
+	}
+	return out
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -159,4 +160,62 @@ func TestTrimOfEverythingReturnsSpace(t *testing.T) {
 		require.Less(t, total, 4<<10)
 		require.NoError(t, w.p.Close())
 	})
+}
+
+// A trim behind what a snapshot has leaves a copy that can be appended to.
+func TestCopyOfWhatWasTrimmed(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(5, 100)(w)
+		s := frozen(w.p)
+		appends(5, 100)(w)
+		require.NoError(t, w.p.Trim(bg, 8))
+		q := copied(t, w.m, v, s)
+		require.GreaterOrEqual(t, q.End(), q.Start())
+		require.LessOrEqual(t, q.Start(), int64(8))
+		end := q.End()
+		offset, err := q.Append(bg, numbered(int(end), 10))
+		require.NoError(t, err)
+		rec, err := q.Record(bg, offset)
+		require.NoError(t, err)
+		require.Equal(t, end, rec.Offset)
+		require.NoError(t, q.Close())
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// A repair between a snapshot and its copy gives up nothing that the copy does
+// not have: what is appended to it later is not taken for a gap.
+func TestCopyOfWhatWasGivenUp(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(3, 900)(w)
+		s := frozen(w.p)
+		appends(6, 900)(w)
+		_, err := w.p.giveUpDamage(bg, []span{{2, 7}})
+		require.NoError(t, err)
+		q := copied(t, w.m, v, s)
+		require.Equal(t, int64(3), q.End())
+		require.NoError(t, q.Close())
+		require.Equal(t, []span{{2, 3}}, *q.gaps.Load())
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// The archive of a segment does not tell of gaps behind it.
+func TestArchiveTellsOfItsOwnGaps(t *testing.T) {
+	w := trimmable(t, variant{Sync, true})
+	_, err := w.p.giveUpDamage(bg, []span{{1, 2}, {5, 8}})
+	require.NoError(t, err)
+	dir := backupDir(t, w.m)
+	for i, want := range [][]span{{{1, 2}}, {{1, 2}, {5, 6}}, {{1, 2}, {5, 8}}, {{1, 2}, {5, 8}}} {
+		s, ok := w.p.Sealed(min(i, 2))
+		require.True(t, ok)
+		require.NoError(t, s.DescribeArchived(dir))
+		var m partitionMeta
+		require.NoError(t, meta.Read(dir, partitionFile, &m))
+		require.Equal(t, want, m.Gaps)
+		require.Zero(t, m.Start)
+	}
+	require.NoError(t, w.p.Close())
 }

@@ -132,21 +132,22 @@ func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
 	return err
 }
 
-// DescribeArchived writes the partition.json of a directory that segments are
-// archived in, beginning with that of base offset from, unless it says the
-// same already.
-func (p *Partition) DescribeArchived(dir fs.Dir, from int64) error {
+// DescribeArchived writes the partition.json of a directory that the segment
+// was archived in, unless it says the same already. What a repair gave up
+// behind the segment is not in it: nothing there is missing yet.
+func (s Sealed) DescribeArchived(dir fs.Dir) error {
 	var m partitionMeta
-	gaps := *p.gaps.Load()
 	err := meta.Read(dir, partitionFile, &m)
-	switch {
-	case err == nil && slices.Equal(m.Gaps, gaps):
-		return nil
-	case err == nil:
-		from = min(from, m.Start)
-		gaps = merged(append(slices.Clone(m.Gaps), gaps...))
-	case !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return meta.Write(dir, partitionFile, &partitionMeta{Format: meta.Format, Start: from, Gaps: gaps})
+	next := partitionMeta{Format: meta.Format, Start: s.From}
+	next.Gaps = merged(append(below(*s.p.gaps.Load(), s.To), m.Gaps...))
+	if err == nil {
+		next.Start = min(s.From, m.Start)
+		if next.Start == m.Start && slices.Equal(next.Gaps, m.Gaps) {
+			return nil
+		}
+	}
+	return meta.Write(dir, partitionFile, &next)
 }
