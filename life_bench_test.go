@@ -126,8 +126,8 @@ func BenchmarkRetention(b *testing.B) {
 					s.keeper.wake()
 				}))
 			}
-			_, left := with.Partition(0).Sealed(0)
-			require.True(b, left, "retention ran out of segments")
+			left, _ := with.Partition(0).Sealed()
+			require.NotEmpty(b, left, "retention ran out of segments")
 			require.Positive(b, with.Partition(0).Start())
 			b.ReportMetric(float64(with.Partition(0).Start()), "removed-records")
 			b.ReportMetric(median(tails[0]), "p99.9-without-ns")
@@ -146,7 +146,7 @@ func benchTopic(b *testing.B, s *Store, name string, segments int) *Topic {
 		g.Go(func() error {
 			p := t.Partition(i)
 			for {
-				if _, ok := p.Sealed(segments - 1); ok || segments == 0 {
+				if segs, _ := p.Sealed(); len(segs) >= segments {
 					return nil
 				}
 				if _, err := p.Append(b.Context(), Record{Value: make([]byte, 1_000)}); err != nil {

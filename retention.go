@@ -20,7 +20,11 @@ func (t *Topic) Enforce(ctx context.Context) error {
 	if t.store.cfg.ReadOnly {
 		return fmt.Errorf("enforce retention of %s: %w", t.name, ErrReadOnly)
 	}
-	if _, err := t.enforce(ctx, false); err != nil {
+	_, err := t.enforce(ctx, false)
+	if err == nil && t.closed() {
+		err = fmt.Errorf("topic is %w", ErrClosed)
+	}
+	if err != nil {
 		return fmt.Errorf("enforce retention of %s: %w", t.name, err)
 	}
 	return nil
@@ -38,8 +42,12 @@ func (t *Topic) enforce(ctx context.Context, background bool) (again time.Durati
 	s := sweep{t: t, c: t.state.Load().config, background: background}
 	s.plan(ctx)
 	for i := range s.parts {
-		if s.parts[i].gone > 0 && ctx.Err() == nil {
-			s.note(s.remove(ctx, &s.parts[i]))
+		part := &s.parts[i]
+		if part.to > 0 && ctx.Err() == nil {
+			s.note(s.remove(ctx, part))
+		}
+		if part.p.Littered() && ctx.Err() == nil {
+			s.note(part.p.Trim(ctx, part.p.Start()))
 		}
 	}
 	return s.again, errors.Join(append(s.errs, ctx.Err())...)
@@ -55,13 +63,15 @@ type sweep struct {
 	again      time.Duration
 }
 
-// A sweepPart is what a sweep knows of one partition.
+// A sweepPart is what a sweep knows of one partition. What is to go is an
+// offset, since a trim by somebody else changes which segment is the oldest.
 type sweepPart struct {
 	p     *partition.Partition
 	now   time.Time
-	gone  int   // how many of its oldest segments are to go
-	bytes int64 // that are left then
-	keep  int64 // HoldBack's answer
+	segs  []partition.Sealed // that are not to go yet, oldest first
+	to    int64              // what is below is to go
+	bytes int64              // that are left then
+	keep  int64              // HoldBack's answer
 }
 
 func (s *sweep) note(err error) {
@@ -79,7 +89,8 @@ func (s *sweep) plan(ctx context.Context) {
 		if s.c.Retention.Age < Unlimited {
 			s.note(p.RollOld(ctx, part.now.Add(-s.c.Retention.Age)))
 		}
-		part.bytes, part.keep = p.Bytes(), s.heldBack(i)
+		part.keep = s.heldBack(i)
+		part.segs, part.bytes = p.Sealed()
 		s.planPart(part)
 	}
 	if s.c.Retention.Full == DeleteOldest {
@@ -108,35 +119,38 @@ func (s *sweep) heldBack(i int) (offset int64) {
 // planPart applies the limits of a single partition.
 func (s *sweep) planPart(part *sweepPart) {
 	for {
-		seg, age, ok := s.next(part)
+		age, ok := s.next(part)
 		if !ok || age < s.c.Retention.Age && part.bytes <= s.c.Retention.PartitionBytes {
 			return
 		}
-		part.take(seg)
+		part.take()
 	}
 }
 
-// next returns the oldest segment of a partition that is not to go yet, and
-// its age, if it may go.
-func (s *sweep) next(part *sweepPart) (seg partition.Sealed, age time.Duration, ok bool) {
-	seg, ok = part.p.Sealed(part.gone)
-	if !ok {
-		return seg, 0, false
+// next returns the age of the oldest segment of a partition that is not to go
+// yet, if it may go. One whose age cannot be found out counts as new: limits in
+// bytes are kept all the same.
+func (s *sweep) next(part *sweepPart) (age time.Duration, ok bool) {
+	if len(part.segs) == 0 {
+		return 0, false
 	}
+	seg := part.segs[0]
 	last, err := seg.LastAppended()
-	if err != nil {
-		s.note(err)
-		return seg, 0, false
+	if err == nil {
+		age = part.now.Sub(last)
 	}
-	age = part.now.Sub(last)
+	s.note(err)
 	r := s.c.Retention
 	held := seg.To > part.keep && part.bytes <= r.HoldBackBytes && age < r.HoldBackAge
-	return seg, age, !held
+	return age, !held
 }
 
-func (part *sweepPart) take(seg partition.Sealed) {
-	part.gone++
+// take has the oldest segment go, and returns how many bytes that frees.
+func (part *sweepPart) take() (bytes int64) {
+	seg := part.segs[0]
+	part.segs, part.to = part.segs[1:], seg.To
 	part.bytes -= seg.Bytes
+	return seg.Bytes
 }
 
 // planTotal applies the limit of the topic: of the oldest segments of all
@@ -150,10 +164,9 @@ func (s *sweep) planTotal() {
 		return
 	}
 	ages := make([]time.Duration, len(s.parts)) // of the oldest segment of each, -1 for none
-	segs := make([]partition.Sealed, len(s.parts))
 	look := func(i int) {
-		seg, age, ok := s.next(&s.parts[i])
-		if segs[i], ages[i] = seg, max(age, 0); !ok {
+		age, ok := s.next(&s.parts[i])
+		if ages[i] = max(age, 0); !ok {
 			ages[i] = -1
 		}
 	}
@@ -170,38 +183,33 @@ func (s *sweep) planTotal() {
 		if ages[oldest] < 0 {
 			return
 		}
-		total -= segs[oldest].Bytes
-		s.parts[oldest].take(segs[oldest])
+		total -= s.parts[oldest].take()
 		look(oldest)
 	}
 }
 
-// remove archives what is to go, if that is asked for, and trims.
+// remove archives what is to go, if that is asked for, and trims. What somebody
+// else trimmed meanwhile is passed over.
 func (s *sweep) remove(ctx context.Context, part *sweepPart) error {
 	if !s.c.archives() {
-		seg, ok := part.p.Sealed(part.gone - 1)
-		if !ok {
-			return nil // somebody trimmed it meanwhile
-		}
-		return part.p.Trim(ctx, seg.To)
+		return part.p.Trim(ctx, part.to)
 	}
-	for range part.gone {
-		seg, ok := part.p.Sealed(0)
-		if !ok {
+	for {
+		segs, _ := part.p.Sealed()
+		if len(segs) == 0 || segs[0].To > part.to {
 			return nil
 		}
-		wait, err := s.t.archive(ctx, s.c, part.p, seg, s.background)
+		wait, err := s.t.archive(ctx, s.c, part.p, segs[0], s.background)
 		if wait > 0 && (s.again == 0 || wait < s.again) {
 			s.again = wait
 		}
 		if err != nil || wait > 0 {
 			return err
 		}
-		if err = part.p.Trim(ctx, seg.To); err != nil {
+		if err = part.p.Trim(ctx, segs[0].To); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // Purge gives up all records that there are when it is called, durably: each

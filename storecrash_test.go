@@ -356,13 +356,11 @@ func purges(name string) step {
 func enforces(name string) step {
 	return gives(name, func(p *partition.Partition) int64 {
 		last := p.Start()
-		for i := 0; ; i++ {
-			s, ok := p.Sealed(i)
-			if !ok {
-				return last
-			}
+		segs, _ := p.Sealed()
+		for _, s := range segs {
 			last = s.To
 		}
+		return last
 	}, func(t *Topic) error { return t.Enforce(bg) })
 }
 

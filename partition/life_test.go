@@ -102,11 +102,8 @@ func TestRepairAgesNothing(t *testing.T) {
 	_, err = p.Repair(bg, CutAtDamage)
 	require.NoError(t, err)
 	var young int
-	for i := 0; ; i++ {
-		s, ok := p.Sealed(i)
-		if !ok {
-			break
-		}
+	segs, _ := p.Sealed()
+	for _, s := range segs {
 		at, err := s.LastAppended()
 		require.NoError(t, err)
 		if s.To > 100 {
@@ -209,9 +206,8 @@ func TestArchiveTellsOfItsOwnGaps(t *testing.T) {
 	require.NoError(t, err)
 	dir := backupDir(t, w.m)
 	for i, want := range [][]span{{{1, 2}}, {{1, 2}, {5, 6}}, {{1, 2}, {5, 8}}, {{1, 2}, {5, 8}}} {
-		s, ok := w.p.Sealed(min(i, 2))
-		require.True(t, ok)
-		require.NoError(t, s.DescribeArchived(dir))
+		segs, _ := w.p.Sealed()
+		require.NoError(t, segs[min(i, 2)].DescribeArchived(dir))
 		var m partitionMeta
 		require.NoError(t, meta.Read(dir, partitionFile, &m))
 		require.Equal(t, want, m.Gaps)

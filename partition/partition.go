@@ -53,6 +53,7 @@ type Partition struct {
 	gaps   atomic.Pointer[[]span]   // offsets a repair gave up, rising; replaced with upkeep
 	report atomic.Pointer[Recovery] // what was found last; never nil
 	found  atomic.Int64             // when that was, by the clock
+	litter atomic.Bool              // files of trimmed segments may be left; changed with upkeep
 
 	// mu is the append lock. No file is synced and nothing is waited for
 	// under it; mapped appends lengthen their file under it if they must.
@@ -92,7 +93,6 @@ type Partition struct {
 	redo      func() error  // with the baton; writes again what recovery found unsynced; nil: nothing
 	dirtyDir  bool          // with the baton; names in it may not be durable
 	skipped   bool          // with the baton; offsets that a power cut can have taken were passed over
-	litter    bool          // with upkeep; files of trimmed segments may be left
 	callbacks sync.WaitGroup
 
 	segments atomic.Pointer[[]*segment.Segment] // rising; replaced, never changed, under mu

@@ -176,7 +176,7 @@ func (p *Partition) look(f *finding) error {
 	// The first segment is made when the directory is durable: one without
 	// segments may be what a crash left before it was.
 	p.hasDir = len(f.list) > 0
-	p.litter = f.dropTrimmed(p.Start())
+	p.litter.Store(f.dropTrimmed(p.Start()))
 	for _, c := range f.list {
 		if err = p.readHeader(f, c); err != nil {
 			return err

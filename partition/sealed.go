@@ -22,15 +22,20 @@ type Sealed struct {
 	seg *segment.Segment
 }
 
-// Sealed returns sealed segment i, counted from the oldest, and whether there
-// is one.
-func (p *Partition) Sealed(i int) (s Sealed, ok bool) {
+// Sealed returns the sealed segments, rising, as they are now, and how many
+// bytes all segments had then, the active one included.
+func (p *Partition) Sealed() (all []Sealed, bytes int64) {
 	list := p.all()
-	if i >= len(list)-1 || !list[i].Sealed() {
-		return s, false
+	for _, seg := range list {
+		bytes += seg.Readable()
 	}
-	seg := list[i]
-	return Sealed{From: seg.Base, To: seg.End(), Bytes: seg.Readable(), p: p, seg: seg}, true
+	for i, seg := range list {
+		if i == len(list)-1 || !seg.Sealed() {
+			break
+		}
+		all = append(all, Sealed{From: seg.Base, To: seg.End(), Bytes: seg.Readable(), p: p, seg: seg})
+	}
+	return all, bytes
 }
 
 // Name returns the name of its file.
@@ -111,6 +116,11 @@ func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
 		return err
 	}
 	err := s.p.link(name, dir)
+	if err == nil && s.p.Closed() {
+		// The topic may be deleted: then the name can have stood for a file of
+		// another one.
+		return errors.Join(s.p.errorf("copy a segment of", ErrClosed), dir.Remove(name))
+	}
 	if !errors.Is(err, fs.ErrNoLink) {
 		return err
 	}

@@ -37,6 +37,13 @@ func (p *Partition) Trim(ctx context.Context, offset int64) error {
 	return nil
 }
 
+// Littered reports whether a trim that was interrupted left files that another
+// one would remove.
+func (p *Partition) Littered() bool {
+	list := p.all()
+	return p.litter.Load() || p.emptyTail() || len(list) > 1 && list[0].Sealed() && list[0].End() <= p.Start()
+}
+
 // beginUpkeep takes upkeep, which done gives back, unless the partition cannot
 // be changed.
 func (p *Partition) beginUpkeep(ctx context.Context, op string) (done func(), err error) {
@@ -159,10 +166,10 @@ func (p *Partition) removeTrimmed() (freed int64, err error) {
 	for _, s := range gone {
 		s.Close()
 	}
-	if len(gone) == 0 && !p.litter {
+	if len(gone) == 0 && !p.litter.Load() {
 		return 0, nil
 	}
-	p.litter = true // until everything is known to be gone
+	p.litter.Store(true) // until everything is known to be gone
 	freed, err = p.removeFiles(gone)
 	if err == nil {
 		err = p.dir.Sync(".")
@@ -170,7 +177,7 @@ func (p *Partition) removeTrimmed() (freed int64, err error) {
 	if err != nil {
 		return freed, fmt.Errorf("remove trimmed segments: %w", err)
 	}
-	p.litter = false
+	p.litter.Store(false)
 	return freed, nil
 }
 
