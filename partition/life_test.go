@@ -215,3 +215,55 @@ func TestArchiveTellsOfItsOwnGaps(t *testing.T) {
 	}
 	require.NoError(t, w.p.Close())
 }
+
+// A repair whose last step fails leaves what can be read readable, and no file
+// open.
+func TestRepairCannotOpenAnew(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(12, 900)(w)
+		require.NoError(t, w.p.giveBack(bg))
+		_ = readEntries(t, "", w.p)
+		list := w.p.all()
+		edit(t, w.m, "/s/0/"+list[1].Name(), func(b []byte) []byte { b[segment.FirstFrame+60] ^= 1; return b })
+		lists := 0
+		w.m.OnOp(func(op fs.Op) error {
+			// The last look at the partition is that of opening it anew.
+			if lists > 0 && op.Kind == fs.OpReadAt && op.Name == "/s/0/"+list[0].Name() {
+				return fs.EIO
+			}
+			if op.Kind == fs.OpRename && op.To == "/s/0/"+list[1].Name() {
+				lists++
+			}
+			return nil
+		})
+		_, err := w.p.Repair(bg, CutAtDamage)
+		require.ErrorIs(t, err, fs.EIO)
+		w.m.OnOp(nil)
+		require.False(t, w.p.Writable())
+		_, err = w.p.Record(bg, 0)
+		require.NoError(t, err)
+		for _, err := range w.p.Records(bg, First()) {
+			require.NotErrorIs(t, err, ErrCorrupt)
+		}
+		require.Error(t, w.p.Close())
+		require.Zero(t, w.p.shared.OpenFiles())
+	})
+}
+
+// A partition that failed is not repaired, not even in its headers.
+func TestRepairOfWhatFailed(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		batch(3, 900)(w)
+		batch(3, 900)(w)
+		syncs()(w)
+		spoilHeader(t, w.m, w.p.all()[0].Name(), []int64{0})
+		w.p.poison(fs.EIO)
+		before := contentsOf(t, w.m, "/s/0")
+		_, err := w.p.Repair(bg, KeepIntact)
+		require.ErrorIs(t, err, ErrFailed)
+		require.Equal(t, before, contentsOf(t, w.m, "/s/0"))
+		require.Error(t, w.p.Close())
+	})
+}

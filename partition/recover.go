@@ -105,8 +105,12 @@ type finding struct {
 func (p *Partition) recover() (err error) {
 	p.found.Store(p.shared.clock.Now())
 	f := &finding{durable: p.opts.Committed, newest: -1, full: p.opts.Validate == ValidateFull}
+	before := p.all() // none, or what a repair is about to replace
 	defer func() {
-		p.letGo(f.opened, err != nil)
+		if err != nil {
+			p.putBack(before)
+		}
+		p.letGo(f.opened)
 		p.report.Store(&f.report)
 	}()
 	if err = p.look(f); err != nil {
@@ -131,12 +135,16 @@ func (p *Partition) recover() (err error) {
 	return p.mend(f, p.judge(f, f.durable))
 }
 
-// letGo closes the segments that were opened and are not the partition's: all,
-// if it could not be opened.
-func (p *Partition) letGo(opened []*segment.Segment, all bool) {
-	if all {
-		p.segments.Store(&[]*segment.Segment{})
-	}
+// putBack has readers see the segments that there were before.
+func (p *Partition) putBack(list []*segment.Segment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.segments.Store(&list)
+	p.recountLocked()
+}
+
+// letGo closes the segments that were opened and are not the partition's.
+func (p *Partition) letGo(opened []*segment.Segment) {
 	for _, s := range opened {
 		if !slices.Contains(p.all(), s) {
 			s.Close()

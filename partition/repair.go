@@ -79,6 +79,9 @@ func (p *Partition) repair(ctx context.Context, policy RepairPolicy) (report Rep
 	if policy > CutAtDamage {
 		return report, fmt.Errorf("%w policy: %v", ErrInvalid, policy)
 	}
+	if failed := p.failure(); failed != nil && !errors.Is(failed, ErrCorrupt) {
+		return report, failed
+	}
 	aside, err := p.mendHeaders(ctx)
 	if err != nil {
 		return report, err
@@ -104,7 +107,7 @@ func (p *Partition) repair(ctx context.Context, policy RepairPolicy) (report Rep
 
 // damaged returns what a partition has lost that appends go on in.
 func (p *Partition) damaged(ctx context.Context) (lost []span, err error) {
-	if failed := p.failure(); failed != nil {
+	if failed := p.failure(); failed != nil { // meanwhile
 		return nil, failed
 	}
 	found, err := p.Verify(ctx, nil)
@@ -272,6 +275,7 @@ func (r *repair) plan(ctx context.Context) error {
 	if err := p.look(f); err != nil {
 		return err
 	}
+	f.durable = max(f.durable, p.Durable()) // of that there may be no witness
 	if err := p.examine(f); err != nil {
 		return err
 	}
