@@ -267,3 +267,26 @@ func TestRepairOfWhatFailed(t *testing.T) {
 		require.Error(t, w.p.Close())
 	})
 }
+
+// A trim of what recovery found leaves the rest to the first sync.
+func TestTrimBeforeTheFirstSync(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		for i := range 6 {
+			w := newWorld(t, v)
+			for range 4 {
+				batch(3, 900)(w)
+			}
+			m := w.m.Kill()
+			require.NoError(t, w.p.Close())
+			p, err := w.openOn(m, false, i < 3, nil)
+			require.NoError(t, err)
+			require.NoError(t, p.Trim(bg, []int64{7, 12, p.End()}[i%3]))
+			end := p.End()
+			offset, err := p.Append(bg, numbered(0, 900))
+			require.NoError(t, err)
+			require.Equal(t, end, offset)
+			require.NoError(t, p.Sync(bg))
+			require.NoError(t, p.Close())
+		}
+	})
+}

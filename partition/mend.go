@@ -44,6 +44,8 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 		durable, f.report.Rewritten = end, n
 	} else if end > durable {
 		p.redo = func() error {
+			trimmed := func(c *candidate) bool { return !slices.Contains(p.all(), c.seg) }
+			f.list = slices.DeleteFunc(f.list, trimmed)
 			_, err := p.rewrite(f, durable)
 			return err
 		}
