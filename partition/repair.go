@@ -281,27 +281,47 @@ func (r *repair) plan(ctx context.Context) error {
 	}
 	r.cut = p.judge(f, f.durable)
 	r.end = max(f.end(p.Start(), r.cut), p.End())
+	var first *spot // that was not given up yet
 	for i := range f.spots {
 		s := &f.spots[i]
 		lost := span{s.from, s.up}
 		if s.up < s.from {
 			lost.To = max(r.end, s.from)
 		}
-		if p.givenUp(lost.From, lost.To) && !p.damagedAtEnd() { // else a repair was interrupted
+		if p.givenUp(lost.From, lost.To) {
 			continue
 		}
-		if r.policy == CutAtDamage {
-			r.cut, lost.To = s, r.end
+		if first == nil {
+			first = s
 		}
 		r.lost = append(r.lost, lost)
-		if r.policy == CutAtDamage {
-			break
-		}
 	}
-	if len(r.lost) == 0 && !p.damagedAtEnd() {
-		return ErrNotDamaged
+	if first == nil {
+		if !p.damagedAtEnd() {
+			return ErrNotDamaged
+		}
+		first = r.interrupted()
+	}
+	if r.policy == CutAtDamage && first != nil {
+		r.cut, r.lost = first, []span{{first.from, max(r.end, first.from)}}
 	}
 	return ctx.Err()
+}
+
+// interrupted returns where the repair that was interrupted began: at the first
+// damage in the gap that reaches into the active segment. What was given up
+// before that is none of its business.
+func (r *repair) interrupted() *spot {
+	spots := r.f.spots
+	i := len(spots) - 1
+	if i < 0 {
+		return nil
+	}
+	gap, _ := r.p.gapAt(spots[i].from)
+	for i > 0 && gap.From <= spots[i-1].from {
+		i--
+	}
+	return &spots[i]
 }
 
 // carryOut changes the files. What is lost is written down first: from then on
