@@ -557,7 +557,7 @@ func (f *follower) survey(first bool) error {
 func (f *follower) surveyOnce(first, last bool) (done bool, err error) {
 	p := f.p
 	fd := &finding{durable: max(f.durable, p.opts.Committed), newest: -1, full: first && p.opts.Validate == ValidateFull}
-	defer func() { p.letGo(fd.opened, false) }()
+	defer func() { p.letGo(fd.opened) }()
 	if err = p.look(fd); err != nil {
 		return false, err
 	}

@@ -222,8 +222,8 @@ func markOf(t testing.TB, m *fs.Mem, path string) (mark int64) {
 	return mark
 }
 
-// below returns what of spans is below an offset.
-func below(spans []span2, offset int64) (all []span2) {
+// shownOf returns what of spans is below an offset.
+func shownOf(spans []span2, offset int64) (all []span2) {
 	for _, s := range spans {
 		if s[0] < offset {
 			all = append(all, span2{s[0], min(s[1], offset)})
@@ -283,13 +283,13 @@ func TestFollowerOfEveryRowOfTheRecoveryTable(t *testing.T) {
 				before := contents(t, d.m)
 				v := variant{level, true}
 				p := followOn(t, d.m, v, opts)
-				requireFollowed(t, p, below(row.intact, shown), row.lost)
+				requireFollowed(t, p, shownOf(row.intact, shown), row.lost)
 				require.NoError(t, p.follow.refresh(true))
-				requireFollowed(t, p, below(row.intact, shown), row.lost)
+				requireFollowed(t, p, shownOf(row.intact, shown), row.lost)
 				require.Equal(t, before, contents(t, d.m), "not a byte")
 
 				w := open(t, d.m, v, opts)
-				intact := below(row.intact, shown)
+				intact := shownOf(row.intact, shown)
 				if !row.refuses {
 					end := w.End()
 					for i := range 4 {
