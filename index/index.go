@@ -23,9 +23,13 @@ type Entry struct {
 	Time     int64
 }
 
-// chunkEntries is how many entries are allocated at a time: growing never
-// copies what is there.
-const chunkEntries = 1 << 10
+// chunkEntries is how many entries are allocated at a time: growing copies
+// nothing but the first chunk, which begins with firstEntries. Of thousands of
+// partitions most have no more.
+const (
+	chunkEntries = 1 << 10
+	firstEntries = 1 << 4
+)
 
 // An Index is the index of one segment, in memory. Its methods may be called
 // from many goroutines, Add from one at a time.
@@ -55,7 +59,10 @@ func (x *Index) Add(e Entry) {
 	if n := x.count - x.dropped; n > 0 && x.atLocked(n-1).Position >= e.Position {
 		x.keepLocked(func(old Entry) bool { return old.Position < e.Position })
 	}
-	if n := len(x.chunks); n == 0 || len(x.chunks[n-1]) == chunkEntries {
+	switch n := len(x.chunks); {
+	case n == 0:
+		x.chunks = append(x.chunks, make([]Entry, 0, firstEntries))
+	case len(x.chunks[n-1]) == chunkEntries:
 		x.chunks = append(x.chunks, make([]Entry, 0, chunkEntries))
 	}
 	last := &x.chunks[len(x.chunks)-1]
