@@ -85,7 +85,8 @@ type Partition struct {
 	calls     []call // guarded by mu; callbacks to be run
 	calling   bool   // guarded by mu; a goroutine runs them
 	dueAt     int64  // guarded by mu; when the timer next looks after this, 0 for never
-	listed    bool   // guarded by shared.mu; the timer has it on its list
+	wakeAt    int64  // guarded by shared.mu; the same, as the timer knows it; never while it does
+	wakeSlot  int    // guarded by shared.mu; where in shared.awake, counted from 1; 0: not there
 
 	w         writer        // changed with the baton and mu, read with either
 	growing   chan struct{} // guarded by mu; closed when a worker lengthened the file; nobody else changes its length till then

@@ -3,7 +3,6 @@ package partition
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -64,13 +63,13 @@ type Shared struct {
 	buffers   sync.Pool     // of *[]byte
 	waiting   atomic.Int32  // appenders that wait for their group
 
-	mu      sync.Mutex   // no I/O is done, and no other lock taken, under it
-	tasks   []func()     // guarded by mu; what the workers have still to do
-	workers int          // guarded by mu
-	awake   []*Partition // guarded by mu; those with something due some time
-	timer   *time.Timer  // guarded by mu; fires tick
-	due     int64        // guarded by mu; when the timer fires, by the clock
-	closed  bool         // guarded by mu
+	mu      sync.Mutex  // no I/O is done, and no other lock taken, under it
+	tasks   []func()    // guarded by mu; what the workers have still to do
+	workers int         // guarded by mu
+	awake   awake       // guarded by mu; those with something due some time
+	timer   *time.Timer // guarded by mu; fires tick
+	due     int64       // guarded by mu; when the timer fires, by the clock
+	closed  bool        // guarded by mu
 
 	running sync.WaitGroup // workers, callbacks and ticks
 }
@@ -160,10 +159,7 @@ func (s *Shared) wake(p *Partition, due int64) {
 	if s.closed {
 		return
 	}
-	if !p.listed {
-		p.listed = true
-		s.awake = append(s.awake, p)
-	}
+	s.awake.enter(p, due)
 	s.armLocked(due)
 }
 
@@ -184,40 +180,39 @@ func (s *Shared) armLocked(due int64) {
 	// Otherwise the timer fired already, and tick is about to look around.
 }
 
-// tick looks after every partition that is awake, and arms the timer for the
-// next that needs it.
+// tick looks after every partition for which something is due, and arms the
+// timer for the next.
 func (s *Shared) tick() {
 	defer s.running.Done()
 	s.clock.Wake()
 	s.mu.Lock()
 	s.timer = nil
-	all := append([]*Partition(nil), s.awake...)
 	s.mu.Unlock()
 	now := s.clock.Now()
-	for _, p := range all {
+	for p := s.takeDue(now); p != nil; p = s.takeDue(now) {
 		if due := p.lookAfter(now); due != never {
 			s.wake(p, due)
 		}
 	}
 }
 
+// takeDue returns a partition for which something is due. If there is none it
+// arms the timer and returns nil.
+func (s *Shared) takeDue(now int64) *Partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.awake.take(now)
+	if next := s.awake.next(); p == nil && next != never && !s.closed {
+		s.armLocked(next)
+	}
+	return p
+}
+
 // sleep takes p off the list of those the timer looks after.
 func (s *Shared) sleep(p *Partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !p.listed {
-		return
-	}
-	p.listed = false
-	for i, other := range s.awake {
-		if other == p {
-			last := len(s.awake) - 1
-			s.awake[i] = s.awake[last]
-			s.awake[last] = nil
-			s.awake = s.awake[:last]
-			return
-		}
-	}
+	s.awake.leave(p)
 }
 
 // relieve closes the window that was not appended to for the longest time, of
@@ -227,15 +222,19 @@ func (s *Shared) relieve() {
 	s.mu.Lock()
 	all := append([]*Partition(nil), s.awake...)
 	s.mu.Unlock()
-	used := map[*Partition]int64{}
+	type closable struct {
+		p    *Partition
+		used int64
+	}
+	var found []closable
 	for _, p := range all {
-		if at, ok := p.closable(); ok {
-			used[p] = at
+		if used, ok := p.closable(); ok {
+			found = append(found, closable{p, used})
 		}
 	}
-	byUse := slices.SortedFunc(maps.Keys(used), func(a, b *Partition) int { return cmp.Compare(used[a], used[b]) })
-	for _, p := range byUse {
-		if p.tryDetach() {
+	slices.SortFunc(found, func(a, b closable) int { return cmp.Compare(a.used, b.used) })
+	for _, c := range found {
+		if c.p.tryDetach() {
 			return
 		}
 	}

@@ -182,6 +182,10 @@ func (p *Partition) detach() error {
 		return nil
 	}
 	p.w = writer{}
+	if p.dueLocked(p.shared.clock.Now()) == never {
+		p.dueAt = 0
+		p.shared.sleep(p) // else thousands of such would stay listed till they count as idle
+	}
 	err := w.seg.Unmap()
 	p.mu.Unlock()
 	if err == nil {
