@@ -45,7 +45,9 @@ func (w *window) release() error {
 		return nil
 	}
 	defer close(w.gone)
-	return w.m.Unmap()
+	m := w.m
+	w.m = nil // where that is a slice of the heap, it goes though the segment keeps w
+	return m.Unmap()
 }
 
 // encode writes a frame at its position. A page that cannot be had, because
