@@ -8,6 +8,7 @@ var (
 	EDQUOT = errors.New("disk quota exceeded")
 	EIO    = errors.New("i/o error")
 	EMFILE = errors.New("too many open files")
+	ENFILE = errors.New("too many open files in system")
 )
 
 // IsNoSpace reports whether err says that the disk is full. Here it knows
@@ -15,3 +16,7 @@ var (
 func IsNoSpace(err error) bool {
 	return errors.Is(err, ENOSPC) || errors.Is(err, EDQUOT)
 }
+
+// IsNoFiles reports whether err says that too many files are open. Here it
+// knows injected errors only.
+func IsNoFiles(err error) bool { return errors.Is(err, EMFILE) || errors.Is(err, ENFILE) }

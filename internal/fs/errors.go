@@ -18,6 +18,11 @@ var (
 	errFault    = errors.New("a store to mapped memory behind the end of the file")
 )
 
+// IsShort reports whether err says that there is not enough of something, disk
+// space or descriptors, of which there may be enough later: IsNoSpace or
+// IsNoFiles. False for nil.
+func IsShort(err error) bool { return IsNoSpace(err) || IsNoFiles(err) }
+
 // wrap says what was being done to which path. The os package's own wrapping
 // is taken off first: it would say both again in other words.
 func wrap(op, path string, err error) error {

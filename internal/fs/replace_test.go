@@ -145,11 +145,20 @@ func TestRemoveAllFails(t *testing.T) {
 	}
 }
 
-func TestIsNoSpace(t *testing.T) {
+func TestIsShort(t *testing.T) {
 	for _, err := range []error{ENOSPC, EDQUOT, wrap("write", "f", ENOSPC), fmt.Errorf("x: %w", EDQUOT)} {
 		require.True(t, IsNoSpace(err), "%v", err)
+		require.False(t, IsNoFiles(err), "%v", err)
+		require.True(t, IsShort(err), "%v", err)
 	}
-	for _, err := range []error{nil, EIO, EMFILE, ErrExist} {
+	for _, err := range []error{EMFILE, ENFILE, wrap("open", "f", EMFILE)} {
 		require.False(t, IsNoSpace(err), "%v", err)
+		require.True(t, IsNoFiles(err), "%v", err)
+		require.True(t, IsShort(err), "%v", err)
+	}
+	for _, err := range []error{nil, EIO, ErrExist} {
+		require.False(t, IsNoSpace(err), "%v", err)
+		require.False(t, IsNoFiles(err), "%v", err)
+		require.False(t, IsShort(err), "%v", err)
 	}
 }

@@ -13,3 +13,8 @@ func isPlatformNoSpace(err error) bool {
 		errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }
+
+func isPlatformNoFiles(err error) bool {
+	return errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES) ||
+		errors.Is(err, windows.ERROR_NO_SYSTEM_RESOURCES)
+}

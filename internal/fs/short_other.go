@@ -3,3 +3,5 @@
 package fs
 
 func isPlatformNoSpace(error) bool { return false }
+
+func isPlatformNoFiles(error) bool { return false }
