@@ -53,7 +53,10 @@ type handle struct {
 
 // borrow returns the open file, opening it if need be. It stays open until
 // release.
-func (h *handle) borrow() (fs.File, error) {
+func (h *handle) borrow() (fs.File, error) { return h.borrowBy(h.open) }
+
+// borrowBy is borrow with another way to open the file.
+func (h *handle) borrowBy(open func() (fs.File, error)) (fs.File, error) {
 	t := h.table
 	t.mu.Lock()
 	f, victims, short := h.lendLocked()
@@ -74,7 +77,7 @@ func (h *handle) borrow() (fs.File, error) {
 	t.opening++
 	t.mu.Unlock()
 	closeAll(victims)
-	f, err := h.open()
+	f, err := open()
 	h.opened(f, err)
 	return f, err
 }

@@ -188,20 +188,18 @@ func noEOF(err error) error {
 // writes its header. The file stays borrowed. Nothing is synced. After an
 // error it is removed; only fs.ErrExist says that it is not ours.
 func (s *Segment) Create(reserve int64) (fs.File, error) {
-	f, err := s.place.Dir.Create(s.Name())
+	f, err := s.handle.borrowBy(func() (fs.File, error) { return s.place.Dir.Create(s.Name()) })
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
-	err = f.Allocate(0, reserve)
-	if err == nil {
+	if err = f.Allocate(0, reserve); err == nil {
 		_, err = f.WriteAt(s.Header.encode(), 0)
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		f, err = s.Borrow()
 	}
 	if err != nil {
 		// Nothing refers to the file yet; left behind, it would be taken
 		// for what a crash left.
+		s.Release()
+		s.CloseFile()
 		err = errors.Join(err, s.place.Dir.Remove(s.Name()))
 		return nil, fmt.Errorf("create segment %s: %w", s.Name(), err)
 	}

@@ -182,7 +182,7 @@ func TestMappedWindow(t *testing.T) {
 
 // TestCreateLeavesNothingBehind fails each operation on the new file once.
 func TestCreateLeavesNothingBehind(t *testing.T) {
-	for _, kind := range []fs.OpKind{fs.OpCreate, fs.OpAllocate, fs.OpWriteAt, fs.OpClose, fs.OpOpen} {
+	for _, kind := range []fs.OpKind{fs.OpCreate, fs.OpAllocate, fs.OpWriteAt} {
 		m := fs.NewMem()
 		place := newPlace(t, m)
 		s := Plan(place, sampleHeader)
