@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -253,7 +252,7 @@ func (p *Partition) readyLocked(ctx context.Context, records, size int) (now int
 		err = remove(ctx)
 		p.mu.Lock()
 		if err != nil {
-			return 0, p.errorf("append", diskFull(err))
+			return 0, p.errorf("append", err)
 		}
 	}
 }
@@ -270,6 +269,8 @@ func (p *Partition) obstacleLocked(records, size int, now int64) func(context.Co
 		return func(context.Context) error { return ErrFull }
 	case !p.begun:
 		return p.begin
+	case p.unmade != "":
+		return p.unmakeFirst
 	case p.crowdedLocked(now):
 		return p.spaceLocked(now)
 	case p.fullLocked(records, size, now):
@@ -336,11 +337,21 @@ func (p *Partition) spaceLocked(now int64) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {
 		case <-space:
-			return nil
+			return p.overdue()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// overdue returns why the sync that an append waited for was not tried.
+func (p *Partition) overdue() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.overdueLocked(p.shared.clock.Now()) {
+		return p.unsynced
+	}
+	return nil
 }
 
 // fullLocked reports whether a frame has to go to another segment.
@@ -406,14 +417,6 @@ func (p *Partition) askLocked() {
 	if p.tail.next-p.durable.Load() >= c.SyncEvery.Records || p.dirty >= c.SyncEvery.Bytes {
 		p.syncSoonLocked()
 	}
-}
-
-// diskFull adds ErrDiskFull to an error that means it.
-func diskFull(err error) error {
-	if fs.IsNoSpace(err) && !errors.Is(err, ErrDiskFull) {
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	}
-	return err
 }
 
 // A call is a callback that is due.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,6 +87,8 @@ var faults = []struct {
 	{"short write", &fs.ShortWriteError{N: 33, Err: fs.ENOSPC}, 1},
 	{"no space, thrice", fs.ENOSPC, 3},
 	{"EIO, twice", fs.EIO, 2},
+	{"quota, for a while", fs.EDQUOT, 12},
+	{"no files, for a while", fs.EMFILE, 7},
 }
 
 // Whatever operation fails: what was acknowledged is there, what was refused
@@ -190,4 +193,95 @@ func readFates(t testing.TB, w *world, p *Partition, known []fate, at string) ma
 		found[e.number] = true
 	}
 	return found
+}
+
+// Where directories cannot be opened, and so not synced, segments cannot be
+// begun, or no more than one without the one before it being durable. That is
+// an error to who appends, and nothing else: once it is over everything goes
+// on.
+func TestNoDescriptorForADirectory(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v, func(o *Options) { o.SyncEvery.Records = 40 })
+		appends(2, 900)(w)
+		quiet(w.p)
+		w.m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpSyncDir {
+				return fs.EMFILE
+			}
+			return nil
+		})
+		for range 2 { // it is told each time
+			var err error
+			for n := 0; err == nil; n++ {
+				require.Less(t, n, 20, "a third segment that is not durable")
+				i := w.offer(1)
+				var offset int64
+				offset, err = w.p.Append(bg, numbered(i, 900))
+				w.told(i, offset, fateOf(err))
+			}
+			requireShort(t, err, "append")
+		}
+		require.True(t, w.p.Writable())
+		quiet(w.p)
+		if w.p.Durable() < w.p.End() {
+			requireShort(t, w.p.Sync(bg), "sync")
+		}
+		w.m.OnOp(nil)
+		appends(9, 900)(w)
+		syncs()(w)
+		require.Equal(t, w.p.End(), w.p.Durable())
+		require.Empty(t, w.p.unmade)
+		readFates(t, w, w.p, w.known, "")
+		reopens(true)(w)
+		readFates(t, w, w.p, w.known, "")
+		require.Empty(t, w.p.Recovery().Lost)
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// requireShort requires an error that says what there is not enough of, and
+// leaves nothing in doubt.
+func requireShort(t *testing.T, err error, op string) {
+	require.ErrorIs(t, err, fs.EMFILE)
+	require.ErrorContains(t, err, op+" partition 0: ")
+	require.NotErrorIs(t, err, ErrFailed)
+	require.NotErrorIs(t, err, ErrOutcomeUnknown)
+}
+
+// At level Interval appends wait for a sync that is overdue. If it cannot be
+// tried they are told so, and if it can again they go on.
+func TestOverdueSyncThatCannotBeTried(t *testing.T) {
+	w := newWorld(t, variant{Interval, false}, func(o *Options) { o.SyncEvery.Records = 4 })
+	appends(3, 900)(w)
+	var mu sync.Mutex
+	short := true
+	w.m.OnOp(func(op fs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if op.Kind == fs.OpSyncDir && short {
+			return fs.EMFILE
+		}
+		return nil
+	})
+	var err error
+	for n := 0; err == nil; n++ {
+		require.Less(t, n, 20)
+		i := w.offer(1)
+		_, err = w.p.Append(bg, numbered(i, 30))
+		if n == 0 {
+			appends(1, 900)(w) // a segment whose name is not durable
+		}
+	}
+	requireShort(t, err, "append")
+	quiet(w.p)
+	rests(w.p, time.Minute)
+	require.ErrorIs(t, w.p.Close(), fs.EMFILE, "not all could be made durable")
+	_, ok := w.p.Checkpoint()
+	require.False(t, ok)
+	mu.Lock()
+	short = false
+	mu.Unlock()
+	w.open(w.m, false)
+	appends(9, 30)(w)
+	require.NoError(t, w.p.Close())
 }

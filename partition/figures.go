@@ -158,6 +158,7 @@ func (f *figures) committed(records int64) {
 }
 
 // syncFile syncs a segment's file and counts it. The caller holds the baton.
+// An error is a *syncError.
 func (p *Partition) syncFile(f fs.File) error {
 	began := time.Now()
 	err := f.Sync()
@@ -167,7 +168,10 @@ func (p *Partition) syncFile(f fs.File) error {
 	if took > p.figures.longestSync.Load() {
 		p.figures.longestSync.Store(took)
 	}
-	return err
+	if err != nil {
+		return &syncError{err}
+	}
+	return nil
 }
 
 // opened begins to count anew: what recovery did is not counted.

@@ -330,7 +330,7 @@ func (p *Partition) conclude(g *group, err error, pass bool) {
 	}
 	if err != nil {
 		if !errors.Is(err, ErrFailed) {
-			err = p.errorf("append", diskFull(err))
+			err = p.errorf("append", err)
 		}
 		p.abortLocked(err)
 	}

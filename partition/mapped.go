@@ -69,7 +69,11 @@ func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
 		return nil
 	}
 	old, synced := p.w, p.durable.Load() >= p.visible.Load()
-	if err := p.rollTo(seg); err != nil {
+	err := p.syncOlder()
+	if err == nil {
+		err = p.rollTo(seg)
+	}
+	if err != nil {
 		p.mu.Lock()
 		p.tail.full = false
 		p.mu.Unlock()
@@ -85,6 +89,18 @@ func (p *Partition) roll(ctx context.Context, from *segment.Segment) error {
 	}
 	p.shared.submit(func() { p.sealMapped(old) })
 	return nil
+}
+
+// syncOlder makes the segments before the active one durable, if the worker who
+// sealed them could not.
+func (p *Partition) syncOlder() error {
+	list := p.all()
+	if n := len(list); n < 2 || list[n-2].End() <= p.durable.Load() {
+		return nil
+	}
+	done := p.anySyncSlot()
+	defer done()
+	return p.syncAll()
 }
 
 // planRoll stops appends to the tail and returns the segment that they go to
@@ -131,7 +147,9 @@ func (p *Partition) sealMapped(old writer) {
 		err = p.sealWindow(old)
 	}
 	if err == nil {
-		err = p.syncAll()
+		if err = p.syncAll(); untried(err) {
+			return // the next roll does it first
+		}
 	}
 	if err != nil {
 		p.poison(err)

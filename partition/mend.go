@@ -244,7 +244,7 @@ func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) 
 		bytes += n
 	}
 	if bytes > 0 {
-		err = p.dir.Sync(".")
+		err = p.syncDir()
 	}
 	return bytes, err
 }

@@ -80,6 +80,8 @@ type Partition struct {
 	dirtyAt   int64  // guarded by mu; when the first unsynced record was appended, 0 if all are synced
 	dirty     int64  // guarded by mu; bytes appended since the last sync began
 	syncAsked bool   // guarded by mu; an interval sync is on its way
+	unsynced  error  // guarded by mu; why the last sync could not be tried, nil if it was
+	retryAt   int64  // guarded by mu; what could not be tried is not tried again before, by the clock
 	touching  bool   // guarded by mu; a worker makes pages ready
 	noting    bool   // guarded by mu; a worker writes the index
 	calls     []call // guarded by mu; callbacks to be run
@@ -89,6 +91,7 @@ type Partition struct {
 	wakeSlot  int    // guarded by shared.mu; where in shared.awake, counted from 1; 0: not there
 
 	w         writer        // changed with the baton and mu, read with either
+	unmade    string        // changed with the baton and mu, read with either; file of a segment that could not be made and is to be removed
 	growing   chan struct{} // guarded by mu; closed when a worker lengthened the file; nobody else changes its length till then
 	hasDir    bool          // with the baton; the directory is on disk
 	redo      func() error  // with the baton; writes again what recovery found unsynced; nil: nothing
@@ -283,8 +286,12 @@ func (p *Partition) usableLocked() error {
 	return p.failed
 }
 
-// errorf wraps an error in the operation and the partition's name.
+// errorf wraps an error in the operation and the partition's name, and adds
+// ErrDiskFull to one that means it.
 func (p *Partition) errorf(op string, err error) error {
+	if fs.IsNoSpace(err) && !errors.Is(err, ErrDiskFull) {
+		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
 	return fmt.Errorf("%s %s: %w", op, subject(p.opts.Topic, p.opts.Number), err)
 }
 
@@ -310,12 +317,13 @@ func (p *Partition) addSegmentLocked(s *segment.Segment) {
 }
 
 // Checkpoint returns where the partition ended. It is for use after a Close
-// that returned nil; ok is false before, or if nothing was ever appended.
+// that made everything durable; ok is false before, or if nothing was ever
+// appended.
 func (p *Partition) Checkpoint() (c Checkpoint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tail
-	if !p.ended.Load() || p.failed != nil || t.seg == nil {
+	if !p.ended.Load() || p.failed != nil || t.seg == nil || p.durable.Load() < t.next {
 		return Checkpoint{}, false
 	}
 	return Checkpoint{End: t.next, Segment: t.seg.Base, Position: t.pos, Time: t.time}, true

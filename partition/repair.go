@@ -67,7 +67,7 @@ func (p *Partition) Repair(ctx context.Context, policy RepairPolicy) (RepairRepo
 	defer done()
 	report, err := p.repair(ctx, policy)
 	if err != nil {
-		return RepairReport{}, p.errorf("repair", diskFull(err))
+		return RepairReport{}, p.errorf("repair", err)
 	}
 	for _, g := range report.GivenUp {
 		p.emit(Event{Kind: Repaired, From: g.From, To: g.To})
@@ -233,6 +233,9 @@ func (p *Partition) rebuild(ctx context.Context, policy RepairPolicy) (RepairRep
 	defer p.pass()
 	defer p.hold()()
 	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	if err := p.unmake(); err != nil {
+		return RepairReport{}, err
+	}
 	if !p.damagedAtEnd() {
 		if err := p.release(); err != nil {
 			return RepairReport{}, err

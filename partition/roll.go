@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -107,8 +108,11 @@ func (p *Partition) create(seg *segment.Segment) error {
 		p.sealIndex(list[len(list)-1]) // it was detached
 	}
 	// One that is not attached may be unsynced as recovery found it.
-	if p.syncAll() != nil {
-		return p.failure() // nothing was written for those who wait
+	if err := p.syncAll(); err != nil {
+		if failed := p.failure(); failed != nil {
+			err = failed // nothing was written for those who wait
+		}
+		return err
 	}
 	w, err := p.makeSegment(seg, p.firstStep(), true)
 	if err != nil {
@@ -131,14 +135,18 @@ func (p *Partition) firstStep() int64 { return min(minStepBytes, p.config.Load()
 // partition is made durable at any level, so that one without a directory is
 // one that nobody ever appended to.
 func (p *Partition) makeSegment(seg *segment.Segment, reserve int64, sync bool) (writer, error) {
+	if err := p.unmake(); err != nil {
+		return writer{}, err
+	}
 	if err := p.makeDir(); err != nil {
 		return writer{}, err
 	}
 	seg.Durable = p.durable.Load()
 	p.dirtyDir = true
 	f, err := seg.Create(reserve)
-	if errors.Is(err, fs.ErrExist) {
-		return writer{}, err // it is not ours to remove
+	var none *segment.NotMadeError
+	if errors.As(err, &none) {
+		return writer{}, err // there is nothing of ours to remove
 	}
 	if err == nil && (sync || len(p.all()) == 0) {
 		if err = p.syncNew(seg, f); err != nil {
@@ -171,7 +179,7 @@ func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
 	if err := p.syncFile(f); err != nil {
 		return fmt.Errorf("create segment %s: %w", seg.Name(), err)
 	}
-	if err := p.dir.Sync("."); err != nil {
+	if err := p.syncDir(); err != nil {
 		return fmt.Errorf("create segment %s: %w", seg.Name(), err)
 	}
 	p.dirtyDir = false
@@ -180,18 +188,50 @@ func (p *Partition) syncNew(seg *segment.Segment, f fs.File) error {
 
 // remove takes back a segment that nothing was written to, for good: found by
 // recovery, its header would say that the segment before it ended there, and
-// what is appended to that one from now on would be lost. Where it cannot be
-// removed nothing may be appended.
+// what is appended to that one from now on would be lost. Until it is removed
+// nothing may be appended.
 func (p *Partition) remove(seg *segment.Segment) error {
 	seg.Close()
-	err := p.dir.Remove(seg.Name())
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = p.dir.Sync(".")
+	p.setUnmade(seg.Name())
+	return p.unmake()
+}
+
+func (p *Partition) setUnmade(name string) {
+	p.mu.Lock()
+	p.unmade = name
+	p.mu.Unlock()
+}
+
+// unmake removes what is left of a segment that could not be made, if anything
+// is. An error that nothing can be done about later poisons the partition. The
+// caller holds the baton.
+func (p *Partition) unmake() error {
+	if p.unmade == "" {
+		return nil
 	}
-	if err != nil {
+	err := p.dir.Remove(p.unmade)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = p.syncDir()
+	}
+	switch {
+	case err == nil:
+		p.setUnmade("")
+	case !untried(err):
 		p.poison(err)
 	}
 	return err
+}
+
+// unmakeFirst is unmake for an append that cannot go on before.
+func (p *Partition) unmakeFirst(ctx context.Context) error {
+	if err := p.take(ctx); err != nil {
+		return err
+	}
+	defer p.pass()
+	if p.ended.Load() {
+		return nil // the append finds out
+	}
+	return p.unmake()
 }
 
 // sealWriter ends the writing of the attached segment: it is cut to its end,

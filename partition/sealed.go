@@ -101,7 +101,7 @@ func (p *Partition) RollOld(ctx context.Context, before time.Time) error {
 	}
 	defer done()
 	if err = p.rollEarly(ctx); err != nil {
-		return p.errorf("roll", diskFull(err))
+		return p.errorf("roll", err)
 	}
 	return nil
 }

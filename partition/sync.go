@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
+	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -70,30 +72,38 @@ func (p *Partition) anySyncSlot() (done func()) {
 }
 
 // syncAll makes durable what was written before. The caller holds the baton.
-// The first error poisons the partition: a later sync that succeeds would
-// prove nothing.
+// The first sync that fails poisons the partition: a later one that succeeds
+// would prove nothing. If there is not enough of something to sync at all,
+// nothing is in doubt, and it can be tried again.
 func (p *Partition) syncAll() error {
 	p.mu.Lock()
 	if p.failed != nil && !errors.Is(p.failed, ErrCorrupt) {
 		defer p.mu.Unlock()
 		return p.failed
 	}
-	target, from, dirty := p.visible.Load(), p.durable.Load(), p.dirty
+	target, from, dirty, dirtyAt := p.visible.Load(), p.durable.Load(), p.dirty, p.dirtyAt
 	p.dirty, p.dirtyAt = 0, 0
 	p.mu.Unlock()
-	if err := p.rewriteFound(); err != nil {
-		p.poison(err)
-		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	}
-	if target > from || dirty > 0 || p.dirtyDir {
-		if err := p.syncSegments(from, dirty > 0); err != nil {
-			p.poison(err)
-			return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-		}
+	err := p.rewriteFound()
+	if err == nil && (target > from || dirty > 0 || p.dirtyDir) {
+		err = p.syncSegments(from, dirty > 0)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.syncAsked = false
+	switch {
+	case untried(err):
+		p.dirty += dirty
+		if dirtyAt != 0 {
+			p.dirtyAt = dirtyAt
+		}
+		p.unsyncedLocked(err)
+		return err
+	case err != nil:
+		p.poisonLocked(err)
+		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	p.unsynced = nil
 	p.syncedLocked(target)
 	p.wakeSpaceLocked()
 	return nil
@@ -115,11 +125,49 @@ func (p *Partition) syncSegments(from int64, last bool) error {
 	if !p.dirtyDir {
 		return nil
 	}
-	if err := p.dir.Sync("."); err != nil {
+	if err := p.syncDir(); err != nil {
 		return err
 	}
 	p.dirtyDir = false
 	return nil
+}
+
+// A syncError is that of a sync that was tried: what it was to make durable is
+// in doubt from then on.
+type syncError struct{ error }
+
+func (e *syncError) Unwrap() error { return e.error }
+
+// untried reports whether an error of making something durable says that it
+// was not tried, since there is not enough of something: it can be tried again.
+func untried(err error) bool {
+	var tried *syncError
+	return fs.IsShort(err) && !errors.As(err, &tried)
+}
+
+// syncDir makes the names in the partition's directory durable.
+func (p *Partition) syncDir() error {
+	err := p.dir.Sync(".")
+	if err != nil && !fs.IsNoFiles(err) {
+		return &syncError{err}
+	}
+	return err // the directory could not be opened
+}
+
+// retryDelay is how long after it could not be tried something is tried again
+// in the background.
+const retryDelay = time.Second
+
+// unsyncedLocked takes note that a sync could not be tried, for who waits for
+// it and for the timer. It is told once.
+func (p *Partition) unsyncedLocked(err error) {
+	if p.unsynced == nil {
+		p.log("could not be synced", err)
+	}
+	p.unsynced = err
+	p.retryAt = p.shared.clock.Now() + int64(retryDelay)
+	p.wakeSpaceLocked()
+	p.wakeAtLocked(p.dueLocked(p.shared.clock.Now()))
 }
 
 func (p *Partition) syncSegment(s *segment.Segment) error {
@@ -156,7 +204,7 @@ func (p *Partition) syncSoonLocked() {
 	p.syncAsked = true
 	p.whenTakenLocked(func() {
 		done := p.anySyncSlot()
-		p.syncAll() //nolint:errcheck // its error poisons the partition, and the next append has it
+		p.syncAll() //nolint:errcheck // it stays in failed or unsynced, where appends find it
 		done()
 		p.pass()
 	})
@@ -272,7 +320,7 @@ func (p *Partition) writeMarker() error {
 func (p *Partition) putMarker() error {
 	p.mu.Lock()
 	t, now := &p.tail, p.shared.clock.Now()
-	if t.full || t.pos+markerBytes > p.config.Load().SegmentBytes {
+	if t.full || p.unmade != "" || t.pos+markerBytes > p.config.Load().SegmentBytes {
 		p.mu.Unlock()
 		return nil
 	}

@@ -42,7 +42,7 @@ func (p *Partition) dueLocked(now int64) int64 {
 	if due <= now {
 		due = now + int64(markerDelay) // it is being done
 	}
-	return due
+	return max(due, p.retryAt)
 }
 
 // lookAfter does what is due, or has it done, and returns when to come again.
@@ -55,15 +55,8 @@ func (p *Partition) lookAfter(now int64) int64 {
 	if p.closing || p.failed != nil {
 		return p.awaitDueLocked(never)
 	}
-	c := p.config.Load()
-	if c.Durability == Interval && p.dirtyAt != 0 && now >= p.dirtyAt+int64(c.SyncEvery.Time) {
-		p.syncSoonLocked()
-	}
-	idle := p.w.seg != nil && now >= p.tail.used+int64(idleDelay)
-	mark := p.witness < p.durable.Load() && now >= p.syncedAt+int64(markerDelay)
-	idle = idle && p.growing == nil
-	if (idle || mark) && len(p.groups) == 0 && p.tryTakeLocked() {
-		p.shared.submit(func() { p.rest(idle) })
+	if now >= p.retryAt {
+		p.tidyLocked(now)
 	}
 	return p.awaitDueLocked(p.dueLocked(now))
 }
@@ -78,6 +71,20 @@ func (p *Partition) awaitDueLocked(due int64) int64 {
 	return due
 }
 
+// tidyLocked has a worker do what is due.
+func (p *Partition) tidyLocked(now int64) {
+	c := p.config.Load()
+	if c.Durability == Interval && p.dirtyAt != 0 && now >= p.dirtyAt+int64(c.SyncEvery.Time) {
+		p.syncSoonLocked()
+	}
+	idle := p.w.seg != nil && now >= p.tail.used+int64(idleDelay)
+	mark := p.witness < p.durable.Load() && now >= p.syncedAt+int64(markerDelay)
+	idle = idle && p.growing == nil
+	if (idle || mark) && len(p.groups) == 0 && p.tryTakeLocked() {
+		p.shared.submit(func() { p.rest(idle) })
+	}
+}
+
 // rest writes the marker of a partition that paused, and detaches one that is
 // idle. It holds the baton and passes it on.
 func (p *Partition) rest(idle bool) {
@@ -88,6 +95,9 @@ func (p *Partition) rest(idle bool) {
 	}
 	if err := rest(); err != nil && !told(err) {
 		p.log("could not be put to rest", err)
+		p.mu.Lock()
+		p.retryAt = p.shared.clock.Now() + int64(retryDelay)
+		p.mu.Unlock()
 	}
 }
 

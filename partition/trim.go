@@ -32,7 +32,7 @@ func (p *Partition) Trim(ctx context.Context, offset int64) error {
 		return &OffsetError{p.opts.Topic, p.opts.Number, offset, p.Start(), end, "trim"}
 	}
 	if err = p.trimTo(ctx, offset); err != nil {
-		return p.errorf("trim", diskFull(err))
+		return p.errorf("trim", err)
 	}
 	return nil
 }
@@ -111,9 +111,37 @@ func (p *Partition) awaitSealing(ctx context.Context) error {
 	return nil
 }
 
-// moveStart makes offset the start, durably. What is behind it must be durable
-// first: the start never lies beyond the durable end.
+// moveStart makes offset the start, durably. On a full disk it makes room for
+// the files that say that more may go.
 func (p *Partition) moveStart(ctx context.Context, offset int64) error {
+	err := p.tryMoveStart(ctx, offset)
+	if fs.IsNoSpace(err) {
+		if e := p.makeRoom(ctx, offset); e != nil {
+			return errors.Join(err, e)
+		}
+		err = p.tryMoveStart(ctx, offset)
+	}
+	return err
+}
+
+// makeRoom removes the indexes of segments that are about to be trimmed, and
+// gives back what is reserved behind the end.
+func (p *Partition) makeRoom(ctx context.Context, offset int64) error {
+	list := p.all()
+	for i, s := range list {
+		if i+1 == len(list) || s.End() > offset || !s.Sealed() {
+			break
+		}
+		if err := p.dir.Remove(segment.IndexName(s.Base)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return p.giveBack(ctx)
+}
+
+// tryMoveStart makes offset the start. What is behind it must be durable
+// first: the start never lies beyond the durable end.
+func (p *Partition) tryMoveStart(ctx context.Context, offset int64) error {
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
@@ -123,16 +151,7 @@ func (p *Partition) moveStart(ctx context.Context, offset int64) error {
 		}
 	}
 	gaps := slices.DeleteFunc(slices.Clone(*p.gaps.Load()), func(g span) bool { return g.To <= offset })
-	err := p.writeMeta(offset, gaps)
-	if fs.IsNoSpace(err) {
-		// What is reserved behind the end is given back; that may be room
-		// enough for the file that says that more may go.
-		if e := p.giveBack(ctx); e != nil {
-			return errors.Join(err, e)
-		}
-		err = p.writeMeta(offset, gaps)
-	}
-	return err
+	return p.writeMeta(offset, gaps)
 }
 
 // writeMeta replaces partition.json, and then what it says is in force.
@@ -214,9 +233,12 @@ func (p *Partition) removeFiles(gone []*segment.Segment) (freed int64, err error
 	for _, s := range gone {
 		was[s.Base] = true
 	}
+	p.mu.Lock()
+	unmade := p.unmade // what comes before it is not trimmed
+	p.mu.Unlock()
 	var bases, sizes []int64
 	for _, e := range names {
-		if base, ok := segment.ParseName(e.Name); ok {
+		if base, ok := segment.ParseName(e.Name); ok && e.Name != unmade {
 			bases, sizes = append(bases, base), append(sizes, e.Size)
 		}
 	}

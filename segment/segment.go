@@ -186,9 +186,13 @@ func noEOF(err error) error {
 
 // Create makes the file of a planned segment, reserves space for it, and
 // writes its header. The file stays borrowed. Nothing is synced. After an
-// error it is removed; only fs.ErrExist says that it is not ours.
+// error it is removed. A *NotMadeError says that there was none to remove: the
+// name is taken, or there is not enough space or no descriptor.
 func (s *Segment) Create(reserve int64) (fs.File, error) {
 	f, err := s.handle.borrowBy(func() (fs.File, error) { return s.place.Dir.Create(s.Name()) })
+	if errors.Is(err, fs.ErrExist) || fs.IsShort(err) {
+		err = &NotMadeError{err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
@@ -205,6 +209,12 @@ func (s *Segment) Create(reserve int64) (fs.File, error) {
 	}
 	return f, nil
 }
+
+// A NotMadeError says that Create made no file, for certain.
+type NotMadeError struct{ error }
+
+// Unwrap returns why.
+func (e *NotMadeError) Unwrap() error { return e.error }
 
 // Map opens the window over the first size bytes of a borrowed file. It waits
 // for readers who are still inside the one before: a file is mapped once.
