@@ -229,7 +229,14 @@ func (s *Store) begin() (epoch uint32, err error) {
 	next := f.data
 	next.Epoch++
 	next.Boot = s.boot()
-	if err = meta.Write(s.dir, storeFile, &next); err != nil {
+	err = meta.Write(s.dir, storeFile, &next)
+	if fs.IsNoSpace(err) && !f.vouched {
+		// No checkpoint is of this epoch, so none can be believed too long. A
+		// disk that was filled must not keep recovery from giving back what it
+		// reserved there.
+		return f.data.Epoch, nil
+	}
+	if err != nil {
 		return 0, fmt.Errorf("raise the epoch: %w", err)
 	}
 	f.data, f.begun = next, true
@@ -258,7 +265,12 @@ func (s *Store) settle() error {
 	}
 	next := f.data
 	next.Boot = s.boot()
-	if err := meta.Write(s.dir, storeFile, &next); err != nil {
+	err := meta.Write(s.dir, storeFile, &next)
+	if fs.IsShort(err) {
+		s.warn("", "an unclean end will leave gaps: the boot could not be stored", err)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	f.data = next
@@ -492,9 +504,8 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 }
 
 func (s *Store) deleteLocked(t *Topic, name string) error {
-	if _, err := s.begin(); err != nil {
-		return err
-	}
+	// The epoch is not raised: that takes space, which a deletion is to free,
+	// and a checkpoint that names a topic that is gone says nothing.
 	gone := topicsDir + "/" + deletedPrefix + meta.NewID().Short()
 	if t != nil {
 		// What cannot be made durable any more goes with the topic. A failure

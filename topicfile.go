@@ -172,7 +172,11 @@ func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
 	if err = s.writeTopic(name, &m); err != nil {
 		return nil, err
 	}
-	return s.openTopic(&m, config, nil)
+	t, err := s.openTopic(&m, config, nil, true)
+	if err != nil {
+		s.broken[name] = fmt.Errorf("topic %s: half made; open the store again", name)
+	}
+	return t, err
 }
 
 // freeName returns ErrTopicExists if the name is taken but for case.
@@ -235,7 +239,7 @@ func (s *Store) loadTopic(e fs.Entry, vouchers map[vouch]*partition.Checkpoint) 
 	if err != nil {
 		return nil, err
 	}
-	return s.openTopic(&m, config, vouchers)
+	return s.openTopic(&m, config, vouchers, false)
 }
 
 // parse returns what the file of the topic called name says.
@@ -256,8 +260,8 @@ func (m *topicMeta) parse(name string) (TopicConfig, error) {
 }
 
 // openTopic opens the partitions, side by side. One whose disk fails is there
-// and fails at everything.
-func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*partition.Checkpoint) (*Topic, error) {
+// and fails at everything, unless the topic is new.
+func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*partition.Checkpoint, isNew bool) (*Topic, error) {
 	t := &Topic{
 		store: s, name: m.Name, id: m.Topic, parts: make([]*partition.Partition, config.Partitions),
 		keeping: make(chan struct{}, 1), quota: partition.NewQuota(),
@@ -269,7 +273,7 @@ func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*
 	g.SetLimit(openAtOnce)
 	for i := range t.parts {
 		g.Go(func() (err error) {
-			t.parts[i], err = s.openPartition(t, parent, i, vouchers)
+			t.parts[i], err = s.openPartition(t, parent, i, vouchers, isNew)
 			return err
 		})
 	}
@@ -280,7 +284,7 @@ func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*
 	return t, nil
 }
 
-func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch]*partition.Checkpoint) (*partition.Partition, error) {
+func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch]*partition.Checkpoint, isNew bool) (*partition.Partition, error) {
 	o := partition.Options{
 		Config:     t.state.Load().config.ofPartition(),
 		Topic:      t.name,
@@ -301,7 +305,7 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 	p, err := partition.OpenIn(parent, strconv.Itoa(i), o)
 	if err != nil {
 		err = known(err)
-		if errors.Is(err, ErrNewerFormat) {
+		if isNew || errors.Is(err, ErrNewerFormat) {
 			return nil, err
 		}
 		s.notify(trouble(t.name, i, "could not be opened", err))
