@@ -1,6 +1,7 @@
 package braidlog
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -25,6 +26,15 @@ type shortage struct {
 	err   error
 	kinds []fs.OpKind // that fail
 	ops   int64       // how many operations it lasts; 0: to the end of the history
+}
+
+// cause returns what errors have in their chain.
+func (s *shortage) cause() error {
+	var short *fs.ShortWriteError
+	if errors.As(s.err, &short) {
+		return short.Err
+	}
+	return s.err
 }
 
 var (
@@ -91,7 +101,7 @@ func TestStoreGoesOnAfterAShortage(t *testing.T) {
 // and reports whether it came that far.
 func fallShort(t *testing.T, heap bool, n int64, sh shortage, steps []step) bool {
 	w := newWorld(t, heap, false, uint64(n))
-	w.mild = true
+	w.mild, w.cause = true, sh.cause()
 	var mu sync.Mutex
 	var ops int64
 	failed := "nothing"

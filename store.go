@@ -186,6 +186,9 @@ func (s *Store) load() error {
 func (s *Store) loadStoreFile() (fresh bool, err error) {
 	f := &s.file
 	err = meta.Read(s.dir, storeFile, &f.data)
+	if err == nil && f.data.Archive && !s.cfg.ReadOnly { // what refuseArchive could not read
+		return false, fmt.Errorf("%w: it is an archive", ErrReadOnly)
+	}
 	if err == nil {
 		boot := s.cfg.fs.BootID()
 		f.sameBoot = boot != "" && boot == f.data.Boot

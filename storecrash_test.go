@@ -1,6 +1,7 @@
 package braidlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,8 +55,10 @@ var histories = []struct {
 type world struct {
 	t      testing.TB
 	heap   bool
+	dir    string            // of the operating system, where the store is; "": in a Mem
 	strict bool              // steps require success
 	mild   bool              // what fails leaves nothing in doubt
+	cause  error             // not nil: what errors have in their chain
 	hook   func(fs.Op) error // on every Mem of the world
 	rng    *rand.Rand
 
@@ -63,7 +66,7 @@ type world struct {
 	hurt bool   // not all of it could be opened
 
 	mu     sync.Mutex
-	m      *fs.Mem          // guarded by mu
+	m      *fs.Mem          // guarded by mu; nil if dir is set
 	topics map[string]*life // guarded by mu
 	count  int              // guarded by mu; records offered
 	lives  int              // guarded by mu; topics made
@@ -126,6 +129,9 @@ func (w *world) ok(err error, subject string) bool {
 		return true
 	}
 	require.False(w.t, w.strict, "%s: %v", subject, err)
+	if w.cause != nil && !strings.Contains(err.Error(), "open the store again") {
+		require.ErrorIs(w.t, err, w.cause, subject)
+	}
 	require.False(w.t, w.mild && (errors.Is(err, ErrFailed) || errors.Is(err, ErrOutcomeUnknown)), "%s: %v", subject, err)
 	text := err.Error()
 	require.True(w.t, strings.Contains(text, subject) || strings.Contains(text, "/store"), "an error without a subject: %s", text)
@@ -140,9 +146,12 @@ func (w *world) open() bool {
 		return true
 	}
 	w.mu.Lock()
-	m := w.m
+	dir, o := "/store", Options{fs: w.m, forceHeap: w.heap, idle: true}
+	if w.dir != "" {
+		dir, o.fs = w.dir, fs.OS{}
+	}
 	w.mu.Unlock()
-	s, err := Open("/store", Options{fs: m, forceHeap: w.heap, idle: true})
+	s, err := Open(dir, o)
 	if !w.ok(err, "/store") {
 		return false
 	}
@@ -187,7 +196,7 @@ func (w *world) lookLocked() {
 type step func(w *world)
 
 func makes(name string, c TopicConfig) step {
-	c.Partitions, c.SegmentBytes = worldPartitions, 4<<10
+	c.Partitions, c.SegmentBytes = worldPartitions, cmp.Or(c.SegmentBytes, 4<<10)
 	return func(w *world) {
 		if !w.open() {
 			return
