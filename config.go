@@ -19,9 +19,19 @@ type Options struct {
 	// MaxOpenFiles bounds the segment files that are open at a time, and so
 	// descriptors and mapped memory. Zero: 512; at least 8.
 	MaxOpenFiles int
-	// ReadOnly attaches to a store that another process may have open and be
-	// writing. Not a byte is changed and no lock is taken; appends and changes
-	// fail with ErrReadOnly. Readers follow what the writer does.
+	// ReadOnly attaches to a store that another process of the same machine may
+	// have open and be writing, or to an archive. Not a byte is changed and no
+	// lock is taken: the directory need not be writable. Whatever would change
+	// something fails with ErrReadOnly.
+	//
+	// Everything that reads follows the writer, whoever that is by then: its
+	// records, topics and settings, and what it trims. A topic that it deleted
+	// is ErrTopicNotFound for its readers. At level Sync a record is seen when
+	// the files tell that it is durable: with the records after it, or 20 ms
+	// later; at the end of a segment that is full to the last byte, with the
+	// next record or the writer's Close. At the other levels it is seen when it
+	// is written. How soon what happens is noticed stands at package partition's
+	// Options.
 	ReadOnly bool
 	// Validate says how much of what is on disk is checked before Open
 	// returns. Zero: ValidateTail.

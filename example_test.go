@@ -100,6 +100,37 @@ func ExampleOpen() {
 	// Output: held by this process: true
 }
 
+// Another process looks into the store while it is written: a dashboard, a tool.
+// Here it is the same one, to keep the example short.
+func ExampleOpen_readOnly() {
+	dir, err := os.MkdirTemp("", "braidlog")
+	check(err)
+	defer os.RemoveAll(dir)
+	store, err := braidlog.Open(dir, braidlog.Options{})
+	check(err)
+	defer store.Close()
+	orders, err := store.EnsureTopic(ctx, "orders", braidlog.TopicConfig{})
+	check(err)
+
+	outside, err := braidlog.Open(dir, braidlog.Options{ReadOnly: true})
+	check(err)
+	defer outside.Close()
+	seen, err := outside.Topic("orders")
+	check(err)
+	_, err = orders.Append(ctx, braidlog.Record{Key: []byte("order-17"), Value: []byte("paid")})
+	check(err)
+	for rec, err := range seen.Tail(ctx, partition.First()) { // waits until it is seen to be durable
+		check(err)
+		fmt.Println(string(rec.Key), string(rec.Value))
+		break
+	}
+	_, err = seen.Append(ctx, braidlog.Record{Key: []byte("order-17"), Value: []byte("shipped")})
+	fmt.Println(err)
+	// Output:
+	// order-17 paid
+	// append to orders: read-only
+}
+
 // Many records at once are much faster than one by one. Each learns where it
 // went.
 func ExampleTopic_AppendBatch() {

@@ -71,6 +71,7 @@ func (s *Store) findTopicLocked(name string) {
 		}
 		s.retireLocked(t)
 	}
+	before := s.broken[name]
 	delete(s.broken, name)
 	t, err := s.loadTopic(fs.Entry{Name: name, Kind: fs.KindDir}, s.vouchers)
 	switch {
@@ -78,6 +79,9 @@ func (s *Store) findTopicLocked(name string) {
 		s.topics[name] = t
 	case !errors.Is(err, fs.ErrNotExist):
 		s.broken[name] = fmt.Errorf("open topic %s: %w", name, known(err))
+		if before == nil {
+			s.warn(name, "a topic could not be opened", err)
+		}
 	}
 }
 

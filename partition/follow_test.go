@@ -489,7 +489,19 @@ func TestFollowAnArchive(t *testing.T) {
 	}
 	p := followOn(t, d.m, variant{OS, true}, func(o *Options) { o.Archive = true })
 	require.Equal(t, int64(3), p.Start())
-	requireFollowed(t, p, []span2{{3, 7}, {9, 14}}, []span2{{7, 9}})
+	r := p.NewReader(First())
+	for o := int64(3); o < 14; o++ {
+		rec, err := r.TryNext()
+		var gap *GapError
+		if errors.As(err, &gap) {
+			require.Equal(t, [3]int64{7, 7, 9}, [3]int64{o, gap.From, gap.To})
+			o = 8
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, o, rec.Offset)
+	}
+	require.Empty(t, p.Recovery().Lost)
 	seg(0)(d)
 	recs(1, 0)(d)
 	require.Len(t, values(t, p, 9), 6)

@@ -31,6 +31,10 @@ func (p *Partition) gapAt(offset int64) (span, bool) {
 	return span{}, false
 }
 
+// notArchived reports whether what is missing was, for all that is known,
+// trimmed without being archived.
+func (p *Partition) notArchived(e *CorruptError) bool { return p.opts.Archive && e.File == "" }
+
 // givenUpTo returns the offset behind all that a repair gave up. Everything
 // below was durable, or decided, when it did.
 func (p *Partition) givenUpTo() int64 {

@@ -113,7 +113,7 @@ func (p *Partition) reportLost(f *finding, end int64) {
 		if s.up < s.from {
 			e.ToOffset = max(end, s.from)
 		}
-		if p.givenUp(e.FromOffset, e.ToOffset) {
+		if p.givenUp(e.FromOffset, e.ToOffset) || p.notArchived(e) {
 			continue
 		}
 		f.report.Lost = append(f.report.Lost, e)

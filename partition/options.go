@@ -174,8 +174,18 @@ type Options struct {
 	// partition is opened. Zero: ValidateTail.
 	Validate Validate
 	// ReadOnly opens a partition that somebody else may be writing, another
-	// process too: not a byte is changed, appends fail with ErrReadOnly, and
-	// readers follow what the writer does.
+	// process too: not a byte is changed, no lock is taken, and whatever would
+	// change something fails with ErrReadOnly. The directory must be there.
+	//
+	// Reading follows the writer: records, rolls, trims, and other writers
+	// that come after it. Start, End, Durable, TryNext and whatever begins to
+	// read look at the files; who waits is woken 10 to 100 ms after something
+	// came. Trims, gaps and what is asked of Outside may take a second to be
+	// noticed. At level Sync a record is shown when something in the files, or
+	// Outside, tells that it is durable: with the next group, a marker 20 ms
+	// later, or the next segment. At the other levels it is shown when it is
+	// written; one whose write or sync failed then may be seen and be gone
+	// later.
 	ReadOnly bool
 
 	// Quota, if not nil, bounds what this partition and others hold together.

@@ -270,7 +270,7 @@ func (r *Reader) lost(e *CorruptError) error {
 		return r.trimmed() // and that is why the segment is not there
 	}
 	r.next = e.ToOffset
-	if r.p.givenUp(e.FromOffset, e.ToOffset) {
+	if r.p.givenUp(e.FromOffset, e.ToOffset) || r.p.notArchived(e) {
 		return &GapError{e.Topic, e.Partition, e.FromOffset, e.ToOffset}
 	}
 	return e
