@@ -185,7 +185,7 @@ func (f *follower) catchUp(thorough bool) error {
 		if err != nil {
 			return err
 		}
-		more := len(ahead) == maxAhead
+		more := len(ahead) == maxAhead && f.p.level() != Sync
 		// A segment that has space reserved is still being written, unless its
 		// writer was killed.
 		wanted := thorough || size <= f.good.pos || len(ahead) == 0 && f.p.shared.clock.Now() >= f.nextAt
@@ -588,6 +588,7 @@ func (f *follower) surveyOnce(first, last bool) (done bool, err error) {
 // place that needs no reading, and what follows is read as ever.
 func (f *follower) settle(fd *finding, torn *spot) error {
 	p := f.p
+	fd.report.ReadBytes = fd.read
 	p.reportLost(fd, fd.end(p.start.Load(), torn))
 	p.report.Store(&fd.report)
 	p.hide(fd, torn)
@@ -745,7 +746,7 @@ func (r *Reader) goOn(bound int64) error {
 	err := r.advance(min(bound, r.p.visible.Load()))
 	var damage *CorruptError
 	doubtful := errors.As(err, &damage) || errors.Is(err, fs.ErrNotExist)
-	if !doubtful || err == r.err || r.doubted == next+1 {
+	if !doubtful || r.err != nil || r.doubted == next+1 {
 		return err
 	}
 	r.doubted = next + 1

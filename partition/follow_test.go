@@ -449,6 +449,21 @@ func TestASegmentThatIsBegunAnew(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
+// At level Sync what is not durable may be any number of batches: they are read,
+// and not shown.
+func TestFollowPastManyBatches(t *testing.T) {
+	d := newDisk(t)
+	seg(0)(d)
+	for range maxAhead {
+		recs(1, 0)(d)
+	}
+	p := followOn(t, d.m, variant{Sync, true})
+	require.Zero(t, p.End())
+	recs(1, maxAhead)(d)
+	require.Equal(t, int64(maxAhead), p.End())
+	require.NoError(t, p.Close())
+}
+
 // What is shown is not taken away for a moment while everything is read anew.
 func TestNothingVanishesWhileFollowersLookAgain(t *testing.T) {
 	m := fs.NewMem()

@@ -93,7 +93,7 @@ func TestFollowerGivesItsFilesBack(t *testing.T) {
 	now := p.shared.clock.Now()
 	require.Greater(t, p.lookAfter(now+int64(time.Second)), now)
 	require.Positive(t, p.shared.OpenFiles())
-	require.EqualValues(t, never, p.lookAfter(now+int64(time.Minute)))
+	require.Equal(t, int64(never), p.lookAfter(now+int64(time.Minute)))
 	until(t, func() bool { return p.shared.OpenFiles() == 0 })
 	readAll(t, p, 300)
 	require.NoError(t, p.Close())

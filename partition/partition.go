@@ -217,7 +217,8 @@ func (p *Partition) Config() Config { return *p.config.Load() }
 // Number returns the partition's number in its topic.
 func (p *Partition) Number() int { return p.opts.Number }
 
-// Start returns the first offset that can be read.
+// Start returns the first offset that can be read. With ReadOnly it looks for
+// it, as End and Durable do; if the disk fails, they return what is known.
 func (p *Partition) Start() int64 {
 	p.glance(true)
 	return p.start.Load()
@@ -260,7 +261,8 @@ func (p *Partition) fresh() error {
 	return p.follow.refresh(false)
 }
 
-// Recovery returns what Open found and did; after a Repair, what is left.
+// Recovery returns what Open found and did; after a Repair, what is left; of a
+// partition that somebody else writes, what was found last.
 func (p *Partition) Recovery() Recovery { return *p.report.Load() }
 
 // Writable reports whether appends are possible: the partition is open, did
