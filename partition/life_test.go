@@ -1,6 +1,10 @@
 package partition
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
 	"sync"
 	"testing"
 	"time"
@@ -288,5 +292,119 @@ func TestTrimBeforeTheFirstSync(t *testing.T) {
 			require.NoError(t, p.Sync(bg))
 			require.NoError(t, p.Close())
 		}
+	})
+}
+
+// A marker that is damaged costs nothing: appends go on behind it, and nothing
+// is given up for it.
+func TestDamagedMarker(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(2, 100)(w)
+		require.NoError(t, w.p.giveBack(bg))
+		marker := w.p.all()[0].Readable() - markerBytes
+		appends(2, 100)(w)
+		require.NoError(t, w.p.giveBack(bg))
+		m := w.m.Kill()
+		require.NoError(t, w.p.Close())
+		edit(t, m, "/s/0/"+segment.Name(0), func(b []byte) []byte { b[marker+20] ^= 1; return b })
+		w.open(m, false)
+		require.Len(t, readEntries(t, "", w.p), 4)
+		require.Empty(t, w.p.Recovery().Lost)
+		require.True(t, w.p.Writable())
+		_, err := w.p.Repair(bg, CutAtDamage)
+		require.ErrorIs(t, err, ErrNotDamaged)
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// CutAtDamage cuts at the first damage that was not given up before.
+func TestCutBehindAGap(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		for range 3 {
+			batch(3, 900)(w)
+		}
+		appends(2, 10)(w)
+		require.NoError(t, w.p.giveBack(bg))
+		list := w.p.all()
+		spoil := func(m *fs.Mem, i int) {
+			edit(t, m, "/s/0/"+list[i].Name(), func(b []byte) []byte { b[segment.FirstFrame+60] ^= 1; return b })
+		}
+		spoil(w.m, 0)
+		_, err := w.p.Repair(bg, KeepIntact)
+		require.NoError(t, err)
+		m := w.m.Kill()
+		require.NoError(t, w.p.Close())
+		spoil(m, len(list)-1)
+		w.open(m, false)
+		report, err := w.p.Repair(bg, CutAtDamage)
+		require.NoError(t, err)
+		require.Len(t, report.GivenUp, 1)
+		require.Equal(t, list[len(list)-1].Base, report.GivenUp[0].From)
+		intact, _, _ := readSpans(t, w.p)
+		require.Equal(t, []span2{{3, report.GivenUp[0].From}}, intact)
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// Everything that changes a partition, side by side.
+func TestUpkeepUnderway(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v, func(o *Options) { o.Quota = NewQuota() })
+		ctx, cancel := context.WithCancel(bg)
+		var g sync.WaitGroup
+		forever := func(what func(i int) error, allowed ...error) {
+			g.Go(func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					err := what(i)
+					for _, a := range allowed {
+						if errors.Is(err, a) {
+							err = nil
+						}
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		dir := backupDir(t, w.m)
+		forever(func(int) error { return w.p.Trim(bg, max(w.p.End()-9, 0)) }, ErrClosed)
+		forever(func(int) error { return w.p.RollOld(bg, w.p.Now()) }, ErrClosed)
+		forever(func(i int) error { _, err := w.p.Repair(bg, RepairPolicy(i%2)); return err }, ErrClosed, ErrNotDamaged)
+		forever(func(i int) error {
+			_, _, err := frozen(w.p).Copy(bg, dir, fmt.Sprint(i))
+			return err
+		}, ErrClosed)
+		forever(func(i int) error {
+			c := w.p.Config()
+			c.Durability = Durability(1 + i%3)
+			return w.p.Configure(bg, c)
+		}, ErrClosed)
+		forever(func(int) error {
+			segs, _ := w.p.Sealed()
+			for _, s := range segs {
+				if _, err := s.LastAppended(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, iofs.ErrClosed)
+		forever(func(int) error {
+			_, err := w.p.Resolve(At(time.Now()))
+			return err
+		}, iofs.ErrClosed, ErrClosed)
+		for i := range 100 {
+			offset, err := w.p.Append(bg, numbered(i, 300+i))
+			require.NoError(t, err)
+			require.Equal(t, int64(i), offset)
+		}
+		require.NoError(t, w.p.Close())
+		require.Equal(t, w.p.Bytes(), w.p.opts.Quota.Used())
+		cancel()
+		g.Wait()
+		require.Zero(t, w.p.shared.OpenFiles())
 	})
 }

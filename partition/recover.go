@@ -428,11 +428,15 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 
 // judge lists everything that is missing, in order of offsets, and returns the
 // first of it at or behind the durable mark: that was never durable, and a
-// crash left it and all behind it. What comes before is damage, unless it was
-// trimmed: nobody misses that.
+// crash left it and all behind it. What comes before is damage, unless nobody
+// misses it.
 func (p *Partition) judge(f *finding, mark int64) (torn *spot) {
 	p.collect(f)
-	f.spots = slices.DeleteFunc(f.spots, func(s spot) bool { return s.from < s.up && s.up <= p.Start() })
+	f.spots = slices.DeleteFunc(f.spots, func(s spot) bool {
+		trimmed := s.from < s.up && s.up <= p.Start()
+		marker := s.from == s.up && s.pos > 0 && s.from < mark
+		return trimmed || marker
+	})
 	for i := range f.spots {
 		if s := &f.spots[i]; s.from >= mark {
 			torn = s
