@@ -116,6 +116,12 @@ func ExampleAnalyze() {
 	// doubled to 12: 50.8% of the keys and 75.4% of the records move, largest/mean 6.41
 }
 
+func ExamplePlan() {
+	s, err := partitioner.Plan(partitioner.Capacity{RecordsPerSecond: 50_000, ConsumerRecordsPerSecond: 5_000, Headroom: 1.5})
+	fmt.Println(s.Needed, s.Suggested, err)
+	// Output: 15 24 <nil>
+}
+
 func ExampleByPlacement() {
 	for _, placement := range []string{"kafka", "func:by-tenant-1"} {
 		p, ok := partitioner.ByPlacement(placement)
