@@ -122,6 +122,23 @@ func ExamplePlan() {
 	// Output: 15 24 <nil>
 }
 
+// One key in four is of the same device.
+func ExampleSketch() {
+	s, err := partitioner.NewSketch(100)
+	if err != nil {
+		panic(err)
+	}
+	for i := range 3000 {
+		s.Add(fmt.Appendf(nil, "device-%d", i))
+		if i%3 == 0 {
+			s.Add([]byte("device-7"))
+		}
+	}
+	hot := s.Top(1)[0]
+	fmt.Printf("%s has about %.0f%% of the records\n", hot.Key, 100*hot.Share)
+	// Output: device-7 has about 25% of the records
+}
+
 func ExampleByPlacement() {
 	for _, placement := range []string{"kafka", "func:by-tenant-1"} {
 		p, ok := partitioner.ByPlacement(placement)
