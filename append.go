@@ -28,6 +28,7 @@ func (t *Topic) Append(ctx context.Context, rec Record) (Position, error) {
 	if err != nil {
 		return noPosition, err
 	}
+	st.countKey(&rec)
 	return Position{Partition: n, Offset: offset}, nil
 }
 
@@ -79,7 +80,8 @@ func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Positi
 	if partition < 0 || partition >= len(t.parts) {
 		return noPosition, t.appendError(fmt.Errorf("%w partition: %d of %d", ErrInvalid, partition, len(t.parts)))
 	}
-	if st := t.state.Load(); st.byID(&rec) {
+	st := t.state.Load()
+	if st.byID(&rec) {
 		return positionOf(t.appendOnce(ctx, st, partition, rec))
 	}
 	if err := t.checkAppend(ctx); err != nil {
@@ -89,6 +91,7 @@ func (t *Topic) AppendTo(ctx context.Context, partition int, rec Record) (Positi
 	if err != nil {
 		return noPosition, err
 	}
+	st.countKey(&rec)
 	return Position{Partition: partition, Offset: offset}, nil
 }
 
@@ -109,10 +112,15 @@ func (t *Topic) AppendAsync(ctx context.Context, rec Record, done func(Position,
 	if err != nil {
 		return t.appendError(err)
 	}
-	if done == nil {
-		return t.parts[n].AppendAsync(ctx, rec, nil)
+	var told func(int64, error)
+	if done != nil {
+		told = callback(n, false, done)
 	}
-	return t.parts[n].AppendAsync(ctx, rec, callback(n, false, done))
+	if err = t.parts[n].AppendAsync(ctx, rec, told); err != nil {
+		return err
+	}
+	st.countKey(&rec)
+	return nil
 }
 
 // callback returns what calls done with a place in partition n.
@@ -206,6 +214,7 @@ func (t *Topic) submitBatch(ctx context.Context, b *batch, recs []Record) {
 
 // awaitBatch waits for what was submitted.
 func (t *Topic) awaitBatch(ctx context.Context, st *topicState, b *batch, recs []Record) error {
+	st.countKeys(b, recs)
 	if err := b.pending.Wait(ctx, len(recs)); err != nil {
 		return err
 	}

@@ -102,6 +102,7 @@ func (t *Topic) submitFirst(ctx context.Context, st *topicState, f *flight, n in
 		return err
 	}
 	f.submit(int32(n), *a)
+	st.countKey(rec)
 	return nil
 }
 

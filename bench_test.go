@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -103,6 +104,30 @@ func writer(b *testing.B, dir string) func(n int) {
 			}
 		}
 	}
+}
+
+// What HotKeys costs: its floor is the same topic without. Keys are as skewed as
+// words are, over far more keys than are counted.
+func BenchmarkAppendHotKeys(b *testing.B) {
+	s, _ := benchStore(b)
+	appends := func(name string, hot int) func(n int) {
+		topic, err := s.CreateTopic(bg, name, TopicConfig{Durability: OS, HotKeys: hot})
+		require.NoError(b, err)
+		z, keys := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, 1<<20), make([][]byte, 20_000)
+		for i := range keys {
+			keys[i] = fmt.Appendf(nil, "customer-%07d", z.Uint64())
+		}
+		return func(n int) {
+			r := benchRecord()
+			for i := range n {
+				r.Key = keys[i]
+				if _, err := topic.Append(bg, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	measure(b, 20_000, appends("off", NoHotKeys), appends("on", 100))
 }
 
 func BenchmarkAppendOS(b *testing.B) {

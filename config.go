@@ -114,10 +114,20 @@ type TopicConfig struct {
 	// one's position. Zero: off.
 	Dedup Dedup
 
+	// HotKeys has Stats tell the keys that most records have been appended
+	// with, so many of them: 1 to 65,536, each for 300 bytes of memory and all
+	// for about 30 ns an append. They are counted by a partitioner.Sketch, from
+	// Open or a change of HotKeys on; what is appended by a Partition itself is
+	// not. Zero: NoHotKeys in a new topic.
+	HotKeys int
+
 	// What a topic's file says of functions that cannot be stored.
 	holdBackStored bool
 	archiverStored bool
 }
+
+// NoHotKeys is a TopicConfig.HotKeys that counts no keys.
+const NoHotKeys = -1
 
 // Unlimited lifts a limit of Retention that a topic has stored.
 const Unlimited = math.MaxInt64
@@ -275,6 +285,7 @@ func (c TopicConfig) withDefaults() (TopicConfig, error) {
 	orStored(&c.Dedup.Mode, DedupOff)
 	orStored(&c.Dedup.Entries, DefaultDedupEntries)
 	orStored(&c.Dedup.Window, DefaultDedupWindow)
+	orStored(&c.HotKeys, NoHotKeys)
 	return c, c.check()
 }
 
@@ -308,6 +319,9 @@ func (c TopicConfig) check() error {
 	}
 	if d.Entries > maxDedupEntries {
 		return fmt.Errorf("%w config: Dedup.Entries is %d, want at most %d", ErrInvalid, d.Entries, maxDedupEntries)
+	}
+	if n := c.HotKeys; n != NoHotKeys && (n < 1 || n > partitioner.MaxSketchSize) {
+		return fmt.Errorf("%w config: HotKeys is %d, want 1 to %d, or NoHotKeys", ErrInvalid, n, partitioner.MaxSketchSize)
 	}
 	if d.Mode > DedupRequired {
 		return fmt.Errorf("%w config: Dedup.Mode is %v, want DedupOff, DedupOn or DedupRequired", ErrInvalid, d.Mode)
@@ -392,6 +406,7 @@ func (c TopicConfig) over(stored TopicConfig) TopicConfig {
 	orStored(&c.Dedup.Mode, stored.Dedup.Mode)
 	orStored(&c.Dedup.Entries, stored.Dedup.Entries)
 	orStored(&c.Dedup.Window, stored.Dedup.Window)
+	orStored(&c.HotKeys, stored.HotKeys)
 	return c
 }
 

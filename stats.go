@@ -41,6 +41,11 @@ type Stats struct {
 	ArchiveFailures int64  `json:"archive_failures"`
 	ArchiveError    string `json:"archive_error,omitempty"`
 
+	// HotKeys are the keys that most records have, the most first, as many as
+	// TopicConfig.HotKeys says; counted since the store was opened or that was
+	// changed. Shares are of the records with a key.
+	HotKeys []HotKey `json:"hot_keys,omitempty"`
+
 	Partitions []PartitionStats `json:"partitions"`
 }
 
@@ -55,6 +60,7 @@ func (t *Topic) Stats() Stats {
 		largest = max(largest, s.Partitions[i].End-s.Partitions[i].Start)
 	}
 	t.archiving.tell(&s)
+	s.HotKeys = t.state.Load().hotKeys()
 	if s.Records > 0 {
 		s.Skew = float64(largest) * float64(len(t.parts)) / float64(s.Records)
 	}

@@ -43,6 +43,7 @@ type topicState struct {
 	byLoad    partitioner.LoadAware      // nil if p is none
 	batcher   partitioner.Batcher        // nil if p is none
 	dedup     *dedup                     // nil if nobody looks for repeats
+	hot       *partitioner.Sketch        // nil if nobody counts keys
 }
 
 func newTopicState(config TopicConfig, placement string) *topicState {
@@ -122,6 +123,7 @@ func (t *Topic) setState(st *topicState) {
 	if st.config.Dedup.Mode != DedupOff {
 		st.dedup = t.ids
 	}
+	st.hot = t.sketch(st.config.HotKeys)
 	t.state.Store(st)
 	limit := int64(Unlimited)
 	if r := st.config.Retention; r.Full == Refuse {

@@ -64,6 +64,7 @@ type settings struct {
 	Dedup          string `json:"dedup,omitempty"`
 	DedupEntries   int    `json:"dedup_entries,omitempty"`
 	DedupWindow    int64  `json:"dedup_window,omitempty"`
+	HotKeys        int    `json:"hot_keys,omitempty"` // 0: none are counted
 }
 
 func settingsOf(c TopicConfig) settings {
@@ -90,6 +91,7 @@ func settingsOf(c TopicConfig) settings {
 		Dedup:          c.Dedup.Mode.String(),
 		DedupEntries:   c.Dedup.Entries,
 		DedupWindow:    int64(c.Dedup.Window),
+		HotKeys:        max(0, c.HotKeys),
 	}
 }
 
@@ -109,6 +111,7 @@ func (s settings) config() (TopicConfig, error) {
 		},
 		Archive:        Archive{Dir: s.ArchiveDir},
 		Dedup:          Dedup{Entries: s.DedupEntries, Window: time.Duration(s.DedupWindow)},
+		HotKeys:        s.HotKeys,
 		holdBackStored: s.HoldBack,
 		archiverStored: s.Archiver,
 	}
