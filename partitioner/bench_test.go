@@ -20,6 +20,7 @@ var (
 
 func BenchmarkKey(b *testing.B)        { benchmark(b, Key(), keyedRecord) }
 func BenchmarkKafka(b *testing.B)      { benchmark(b, Kafka(), keyedRecord) }
+func BenchmarkIggy(b *testing.B)       { benchmark(b, Iggy(), keyedRecord) }
 func BenchmarkSticky(b *testing.B)     { benchmark(b, Sticky(StickyConfig{}), keylessRecord) }
 func BenchmarkRoundRobin(b *testing.B) { benchmark(b, RoundRobin(), keyedRecord) }
 

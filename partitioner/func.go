@@ -17,8 +17,8 @@ const funcPlacement = "func:"
 // version in the name does it: "by-country-2". Since a function cannot be made
 // from its name, the program has to bring f along at every open to append.
 //
-// With an empty name or a nil f every call of Partition fails and says so; Func
-// itself has no error to return.
+// With an empty name or a nil f every call of Partition fails, and so does
+// Check; Func itself has no error to return.
 func Func(name string, f func(rec record.Record, n int) (int, error)) Partitioner {
 	p := &function{placement: funcPlacement + name, f: f}
 	switch {
@@ -39,11 +39,15 @@ type function struct {
 
 func (f *function) Placement() string { return f.placement }
 
-func (f *function) Partition(rec record.Record, n int) (int, error) {
+func (f *function) Check(n int) error {
 	if f.err != nil {
-		return 0, f.err
+		return f.err
 	}
-	if err := checkCount(f.placement, n); err != nil {
+	return checkCount(f.placement, n)
+}
+
+func (f *function) Partition(rec record.Record, n int) (int, error) {
+	if err := f.Check(n); err != nil {
 		return 0, err
 	}
 	return f.f(rec, n)

@@ -63,6 +63,9 @@ func (k *keyed) PartitionKey(key []byte, n int) int {
 	return int(uint64(k.hash(key)) % uint64(n)) // unsigned: a hash of 32 bits is no negative int anywhere
 }
 
+// Check finds nothing wrong with any number of partitions.
+func (k *keyed) Check(n int) error { return checkCount(k.placement, n) }
+
 func (k *keyed) BatchEnd(partition, records, bytes int) {
 	k.keyless.BatchEnd(partition, records, bytes)
 }

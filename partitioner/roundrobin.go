@@ -31,6 +31,8 @@ type cycle struct {
 
 func (r *roundRobin) Placement() string { return roundRobinPlacement }
 
+func (r *roundRobin) Check(n int) error { return checkCount(roundRobinPlacement, n) }
+
 func (r *roundRobin) Partition(_ record.Record, n int) (int, error) {
 	if err := checkCount(roundRobinPlacement, n); err != nil {
 		return 0, err

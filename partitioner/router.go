@@ -13,8 +13,9 @@ import "github.com/braidlog/braidlog/record"
 // records may come first, and time passes. A partitioner that chooses by
 // chance may choose at once, and must then keep to it.
 //
-// [Key], [Kafka], [RoundRobin] and [Sticky] are Routers. [Func] is not: a
-// topic's Route calls the function as an append would.
+// The partitioners of this package that remember something are Routers, but for
+// those that look at the load of partitions. [Func] is none: a topic's Route
+// calls the function as an append would.
 type Router interface {
 	Route(rec record.Record, n int) (int, error)
 }

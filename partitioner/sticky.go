@@ -111,11 +111,16 @@ func monotonic() func() time.Duration {
 
 func (s *sticky) Placement() string { return stickyPlacement }
 
-func (s *sticky) Partition(rec record.Record, n int) (int, error) {
+// Check returns what is wrong with the configuration.
+func (s *sticky) Check(n int) error {
 	if s.err != nil {
-		return 0, s.err
+		return s.err
 	}
-	if err := checkCount(stickyPlacement, n); err != nil {
+	return checkCount(stickyPlacement, n)
+}
+
+func (s *sticky) Partition(rec record.Record, n int) (int, error) {
+	if err := s.Check(n); err != nil {
 		return 0, err
 	}
 	return s.take(recordBytes(&rec), n), nil
@@ -124,10 +129,7 @@ func (s *sticky) Partition(rec record.Record, n int) (int, error) {
 // Route does not count the record. If it would begin a turn, the partition is
 // chosen now and remembered: that turn will be its, whenever it begins.
 func (s *sticky) Route(rec record.Record, n int) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if err := checkCount(stickyPlacement, n); err != nil {
+	if err := s.Check(n); err != nil {
 		return 0, err
 	}
 	return s.peek(recordBytes(&rec), n), nil
