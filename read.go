@@ -55,8 +55,11 @@ func (t *Topic) Tail(ctx context.Context, start partition.Start) iter.Seq2[Recor
 
 // Key returns the records of one key in order, up to the end as it is when
 // the loop begins. If the partitioner goes by key alone, it reads the key's
-// partition; otherwise all of them, one after the other. What AppendTo put
-// elsewhere is not found. For now the partition is read from its start.
+// partition. If it can tell in which partitions the key is, as
+// partitioner.Salted does, it reads those side by side and merges them in order
+// of Timestamp; what came at the same nanosecond is in order of partitions.
+// Otherwise it reads all partitions, one after the other. What AppendTo put
+// elsewhere is not found. For now partitions are read from their start.
 func (t *Topic) Key(ctx context.Context, key []byte) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if key == nil {
@@ -69,9 +72,6 @@ func (t *Topic) Key(ctx context.Context, key []byte) iter.Seq2[Record, error] {
 			return
 		}
 		for rec, err := range all {
-			if err == nil && !equalKeys(rec.Key, key) {
-				continue
-			}
 			if !yield(rec, err) || err != nil && !partition.Skippable(err) {
 				return
 			}
@@ -79,15 +79,59 @@ func (t *Topic) Key(ctx context.Context, key []byte) iter.Seq2[Record, error] {
 	}
 }
 
-// recordsOf returns the records among which those of a key are.
+// recordsOf returns the records of a key.
 func (t *Topic) recordsOf(ctx context.Context, key []byte) (iter.Seq2[Record, error], error) {
-	st := t.state.Load()
-	if st.byKey == nil || st.byLoad != nil {
-		return t.Records(ctx, partition.First()), nil
-	}
-	n, err := t.route(st, &Record{Key: key})
+	ps, err := t.partitionsOf(key)
 	if err != nil {
 		return nil, fmt.Errorf("read key of %s: %w", t.name, err)
 	}
-	return t.parts[n].Records(ctx, partition.First()), nil
+	if len(ps) == 0 {
+		return ofKey(t.Records(ctx, partition.First()), key), nil
+	}
+	runs := make([]iter.Seq2[Record, error], len(ps))
+	for i, n := range ps {
+		runs[i] = ofKey(t.parts[n].RecordsBefore(ctx, partition.First(), t.parts[n].End()), key)
+	}
+	return merge(runs), nil
+}
+
+// partitionsOf returns the partitions in which a key's records may be, nil for
+// any.
+func (t *Topic) partitionsOf(key []byte) ([]int, error) {
+	st := t.state.Load()
+	if st.keys != nil {
+		return t.askKeys(st, key)
+	}
+	if st.byKey == nil || st.byLoad != nil {
+		return nil, nil
+	}
+	n, err := t.route(st, &Record{Key: key})
+	return []int{n}, err
+}
+
+func (t *Topic) askKeys(st *topicState, key []byte) (ps []int, err error) {
+	func() {
+		defer caught(&err)
+		ps = st.keys.KeyPartitions(key, len(t.parts))
+	}()
+	if err != nil {
+		return nil, t.routeError(st, 0, err)
+	}
+	for _, n := range ps {
+		if err = t.routeError(st, n, nil); err != nil {
+			return nil, err
+		}
+	}
+	return ps, nil
+}
+
+// ofKey leaves out records of other keys.
+func ofKey(all iter.Seq2[Record, error], key []byte) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		for rec, err := range all {
+			if (err != nil || equalKeys(rec.Key, key)) && !yield(rec, err) {
+				return
+			}
+		}
+	}
 }

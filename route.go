@@ -69,8 +69,29 @@ func (t *Topic) routeError(st *topicState, n int, err error) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %q: %w", ErrPartitioner, st.placement, err)
-	case n < 0 || n >= len(t.parts):
-		return fmt.Errorf("%w: %q returned partition %d of %d", ErrPartitioner, st.placement, n, len(t.parts))
+	case n >= 0 && n < len(t.parts):
+		return nil
+	}
+	if err = askCheck(st.p, len(t.parts)); err != nil { // a KeyPartitioner has no error to return
+		return fmt.Errorf("%w: %q: %w", ErrPartitioner, st.placement, err)
+	}
+	return fmt.Errorf("%w: %q returned partition %d of %d", ErrPartitioner, st.placement, n, len(t.parts))
+}
+
+// checkPartitioner returns why p, which may be nil, cannot route among n
+// partitions.
+func checkPartitioner(p partitioner.Partitioner, n int) error {
+	if err := askCheck(p, n); err != nil {
+		return fmt.Errorf("%w config: Partitioner: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// askCheck asks p itself, if it is a Checker.
+func askCheck(p partitioner.Partitioner, n int) (err error) {
+	defer caught(&err)
+	if c, ok := p.(partitioner.Checker); ok {
+		return c.Check(n)
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type topicState struct {
 	p         partitioner.Partitioner
 	byKey     partitioner.KeyPartitioner // nil if p is none
 	byLoad    partitioner.LoadAware      // nil if p is none
+	keys      partitioner.KeyPartitions  // nil if p is none
 	batcher   partitioner.Batcher        // nil if p is none
 	dedup     *dedup                     // nil if nobody looks for repeats
 	hot       *partitioner.Sketch        // nil if nobody counts keys
@@ -50,6 +51,7 @@ func newTopicState(config TopicConfig, placement string) *topicState {
 	st := &topicState{config: config, placement: placement, p: config.Partitioner}
 	st.byKey, _ = st.p.(partitioner.KeyPartitioner)
 	st.byLoad, _ = st.p.(partitioner.LoadAware)
+	st.keys, _ = st.p.(partitioner.KeyPartitions)
 	st.batcher, _ = st.p.(partitioner.Batcher)
 	return st
 }
@@ -101,6 +103,9 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 		return err
 	}
 	next, err := config.over(old.config).withDefaults()
+	if err == nil {
+		err = checkPartitioner(config.Partitioner, len(t.parts))
+	}
 	if err != nil {
 		return fmt.Errorf("configure topic %s: %w", t.name, err)
 	}

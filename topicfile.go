@@ -165,6 +165,9 @@ func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
 	if config.Partitioner == nil {
 		config.Partitioner = partitioner.Key()
 	}
+	if err = checkPartitioner(config.Partitioner, config.Partitions); err != nil {
+		return nil, err
+	}
 	if _, err = s.begin(); err != nil {
 		return nil, err
 	}

@@ -9,9 +9,10 @@ import (
 // A Checker is a [Partitioner] that can tell beforehand whether it works.
 //
 // Check returns nil if records can be routed among n ≥ 1 partitions, and else
-// why not, in one line that names the value at fault. As long as it does,
-// Partition fails with the same error. A store asks before it makes a topic,
-// and whenever a topic is given a partitioner; Check must not call the store.
+// why not, in one line that names the value at fault; then Partition fails
+// likewise, for all records that the fault concerns. A store asks before it
+// makes a topic, and whenever a topic is given a partitioner; Check must not
+// call the store.
 //
 // The constructors of this package have no error to return: what they are
 // given wrong, Check and every call of Partition tell.

@@ -1,6 +1,8 @@
 package partitioner
 
 import (
+	"math"
+
 	"github.com/twmb/murmur3"
 
 	"github.com/braidlog/braidlog/record"
@@ -60,7 +62,16 @@ func (k *keyed) PartitionKey(key []byte, n int) int {
 	if n < 1 {
 		return -1
 	}
-	return int(uint64(k.hash(key)) % uint64(n)) // unsigned: a hash of 32 bits is no negative int anywhere
+	return modulo(k.hash(key), n)
+}
+
+// modulo takes both as unsigned: a hash of 32 bits is no negative int anywhere.
+// A division of 32 bits takes half as long as one of 64 on many machines.
+func modulo(hash uint32, n int) int {
+	if uint64(n) > math.MaxUint32 {
+		return int(hash)
+	}
+	return int(hash % uint32(n))
 }
 
 // Check finds nothing wrong with any number of partitions.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -12,30 +13,123 @@ import (
 
 // What the built-in partitioners promise beyond Partition; the topic finds it
 // out by assertion, so losing a method would break nothing visibly.
-var (
-	_ interface {
-		KeyPartitioner
+type (
+	common interface {
 		Placer
+		Checker
+	}
+	hashed interface {
+		common
+		KeyPartitioner
 		Batcher
 		Predecessors
 		Router
-	} = (*keyed)(nil)
+	}
+	composed interface {
+		common
+		KeyPartitions
+		Batcher
+		Predecessors
+	}
+	composedRouter interface {
+		composed
+		Router
+	}
+	composedByKey interface {
+		composedRouter
+		KeyPartitioner
+	}
+	composedByLoad interface {
+		composed
+		LoadAware
+	}
+)
+
+var (
+	_ hashed = (*keyed)(nil)
+	_ hashed = (*ruled)(nil)
 	_ interface {
-		Placer
+		common
+		KeyPartitions
+		Batcher
+		Predecessors
+		Router
+	} = (*crcKeyed)(nil)
+	_ interface {
+		common
+		Batcher
+		Router
+	} = (*explicit)(nil)
+	_ interface {
+		common
 		Batcher
 		Router
 	} = (*sticky)(nil)
 	_ interface {
-		Placer
+		common
 		Router
 	} = (*roundRobin)(nil)
-	_ Placer = (*function)(nil)
+	_ interface {
+		common
+		Router
+	} = (*weighted)(nil)
+	_ interface {
+		common
+		LoadAware
+	} = (*leastLoaded)(nil)
+	_ common         = (*timeWindow)(nil)
+	_ common         = (*function)(nil)
+	_ common         = (*invalid)(nil)
+	_ composedRouter = (*wholeRouter)(nil)
+	_ composedByKey  = (*wholeByKey)(nil)
+	_ composedByLoad = (*wholeByLoad)(nil)
 )
 
-// builtIn returns new partitioners of all kinds.
+// What those built around others are depends on the others.
+func TestComposedOnesAreWhatTheirPartsAre(t *testing.T) {
+	urgent := Classify("urgent", func(rec record.Record) bool { return len(rec.Value) > 3 })
+	around := map[string]func(inner Partitioner) Partitioner{
+		"prefix":   func(p Partitioner) Partitioner { return Prefix(":", 1, p) },
+		"lookup":   func(p Partitioner) Partitioner { return Lookup(nil, p) },
+		"split a":  func(p Partitioner) Partitioner { return Split(50, p, Key()) },
+		"split b":  func(p Partitioner) Partitioner { return Split(50, Jump(), p) },
+		"priority": func(p Partitioner) Partitioner { return Priority(KeyPrefix("HIGH:"), []int{0}, p) },
+		"content":  func(p Partitioner) Partitioner { return Priority(urgent, []int{0}, p) },
+		"salted":   func(p Partitioner) Partitioner { return Salted(p, 2, everyKey) },
+		"adaptive": func(p Partitioner) Partitioner { return Adaptive(p, AdaptiveConfig{}) },
+		"nested":   func(p Partitioner) Partitioner { return Prefix(":", 2, Lookup(map[string]int{"a": 0}, p)) },
+	}
+	never := map[string]bool{"content": true, "salted": true, "adaptive": true} // by key alone
+	for name, compose := range around {
+		for _, inner := range []Partitioner{Key(), Jump(), RoundRobin(), Librdkafka(), LeastLoaded(), Adaptive(nil, AdaptiveConfig{})} {
+			p := compose(inner)
+			_, innerByKey := inner.(KeyPartitioner)
+			_, innerByLoad := inner.(LoadAware)
+			_, byKey := p.(KeyPartitioner)
+			_, byLoad := p.(LoadAware)
+			_, router := p.(Router)
+			require.Equal(t, innerByKey && !innerByLoad && !never[name], byKey, "%s around %s", name, Placement(inner))
+			require.Equal(t, innerByLoad || name == "adaptive", byLoad, "%s around %s", name, Placement(inner))
+			require.Equal(t, !byLoad, router, "%s around %s", name, Placement(inner))
+			require.Implements(t, (*composed)(nil), p)
+		}
+	}
+}
+
+func everyKey([]byte) bool { return true }
+
+// builtIn returns new partitioners of all kinds that work with 1 to 1000
+// partitions.
 func builtIn() []Partitioner {
 	first := func(record.Record, int) (int, error) { return 0, nil }
-	return []Partitioner{Key(), Kafka(), RoundRobin(), Sticky(StickyConfig{}), Func("first", first)}
+	return []Partitioner{
+		Key(), Kafka(), RoundRobin(), Sticky(StickyConfig{}), Func("first", first),
+		Iggy(), Sarama(), SaramaReference(), Librdkafka(),
+		Kinesis(KinesisConfig{}), Kinesis(KinesisConfig{HashKey: func(record.Record) string { return "12345678901234567890123456789" }}),
+		Jump(), Linear(1), Rendezvous(),
+		Prefix(":", 1, nil), Lookup(map[string]int{"k": 0}, RoundRobin()), Split(10, Key(), Kafka()),
+		Salted(nil, 3, everyKey), TimeWindow(time.Hour, nil), LeastLoaded(), Adaptive(nil, AdaptiveConfig{}),
+	}
 }
 
 func TestNoPartitions(t *testing.T) {
@@ -43,10 +137,11 @@ func TestNoPartitions(t *testing.T) {
 		for _, n := range []int{0, -1} {
 			for _, key := range [][]byte{nil, {}, []byte("k")} {
 				_, err := p.Partition(record.Record{Key: key}, n)
-				require.EqualError(t, err, fmt.Sprintf("partition with %q: n is %d, want at least 1", Placement(p), n))
+				require.ErrorContains(t, err, fmt.Sprintf("n is %d, want at least 1", n), Placement(p))
+				require.ErrorContains(t, p.(Checker).Check(n), fmt.Sprintf("n is %d, want at least 1", n), Placement(p))
 				if r, ok := p.(Router); ok {
-					_, again := r.Route(record.Record{Key: key}, n)
-					require.Equal(t, err, again)
+					_, err = r.Route(record.Record{Key: key}, n)
+					require.ErrorContains(t, err, fmt.Sprintf("n is %d, want at least 1", n), Placement(p))
 				}
 			}
 			if k, ok := p.(KeyPartitioner); ok {

@@ -124,7 +124,7 @@ func (p *priority) route(rec record.Record, n int) (int, error) {
 }
 
 func (p *priority) urgentKey(key []byte) int {
-	return p.urgent[int(uint64(murmur3.Sum32(key))%uint64(len(p.urgent)))]
+	return p.urgent[modulo(murmur3.Sum32(key), len(p.urgent))]
 }
 
 // other returns the partition that stands for number i among those that are

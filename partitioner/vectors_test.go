@@ -65,7 +65,7 @@ func TestVectors(t *testing.T) {
 
 // signedModulo spells out what Sarama does with a hash.
 func signedModulo(t *testing.T, hash string) map[string]int {
-	return modulo(t, hash, func(h uint32, n int32) int32 {
+	return remainders(t, hash, func(h uint32, n int32) int32 {
 		p := int32(h) % n
 		if p < 0 {
 			p = -p
@@ -75,14 +75,14 @@ func signedModulo(t *testing.T, hash string) map[string]int {
 }
 
 func maskedModulo(t *testing.T, hash string) map[string]int {
-	return modulo(t, hash, func(h uint32, n int32) int32 { return (int32(h) & 0x7fffffff) % n })
+	return remainders(t, hash, func(h uint32, n int32) int32 { return (int32(h) & 0x7fffffff) % n })
 }
 
 func unsignedModulo(t *testing.T, hash string) map[string]int {
-	return modulo(t, hash, func(h uint32, n int32) int32 { return int32(h % uint32(n)) })
+	return remainders(t, hash, func(h uint32, n int32) int32 { return int32(h % uint32(n)) })
 }
 
-func modulo(t *testing.T, hash string, f func(h uint32, n int32) int32) map[string]int {
+func remainders(t *testing.T, hash string, f func(h uint32, n int32) int32) map[string]int {
 	t.Helper()
 	h, err := strconv.ParseUint(hash, 16, 32)
 	require.NoError(t, err)
