@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +22,21 @@ var (
 func BenchmarkKey(b *testing.B)        { benchmark(b, Key(), keyedRecord) }
 func BenchmarkKafka(b *testing.B)      { benchmark(b, Kafka(), keyedRecord) }
 func BenchmarkIggy(b *testing.B)       { benchmark(b, Iggy(), keyedRecord) }
+func BenchmarkSarama(b *testing.B)     { benchmark(b, Sarama(), keyedRecord) }
+func BenchmarkLibrdkafka(b *testing.B) { benchmark(b, Librdkafka(), keyedRecord) }
+func BenchmarkKinesis(b *testing.B)    { benchmark(b, Kinesis(KinesisConfig{}), keyedRecord) }
+func BenchmarkJump(b *testing.B)       { benchmark(b, Jump(), keyedRecord) }
+func BenchmarkLinear(b *testing.B)     { benchmark(b, Linear(6), keyedRecord) }
+func BenchmarkRendezvous(b *testing.B) { benchmark(b, Rendezvous(), keyedRecord) }
+func BenchmarkPrefix(b *testing.B)     { benchmark(b, Prefix("-", 1, nil), keyedRecord) }
+func BenchmarkLookup(b *testing.B)     { benchmark(b, Lookup(map[string]int{"a": 0}, nil), keyedRecord) }
+func BenchmarkPriority(b *testing.B) {
+	benchmark(b, Priority(KeyPrefix("HIGH:"), []int{0}, nil), keyedRecord)
+}
+func BenchmarkSplit(b *testing.B)      { benchmark(b, Split(50, nil, nil), keyedRecord) }
+func BenchmarkSalted(b *testing.B)     { benchmark(b, Salted(nil, 4, everyKey), keyedRecord) }
+func BenchmarkWeighted(b *testing.B)   { benchmark(b, Weighted(35, 35, 10, 10, 5, 5), keyedRecord) }
+func BenchmarkTimeWindow(b *testing.B) { benchmark(b, TimeWindow(time.Hour, nil), keyedRecord) }
 func BenchmarkSticky(b *testing.B)     { benchmark(b, Sticky(StickyConfig{}), keylessRecord) }
 func BenchmarkRoundRobin(b *testing.B) { benchmark(b, RoundRobin(), keyedRecord) }
 

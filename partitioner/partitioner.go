@@ -7,8 +7,16 @@
 // one and [Sticky] a stretch at a time; both pay no heed to keys and so keep
 // no order among the records of one. [Func] makes a partitioner of a function.
 //
+// By key as in other systems: [Iggy], [Sarama], [Librdkafka], [Kinesis]. By key,
+// moving few keys when the number of partitions changes: [Jump], [Linear],
+// [Rendezvous]. By a part of the key or by content: [Prefix], [Lookup],
+// [Priority], [Split], [Salted], [TimeWindow]. By load: [Weighted], [Adaptive],
+// [LeastLoaded]. Those that take another one may be put inside each other; what
+// the inner one can do the outer one can too, as far as that makes sense.
+//
 // One's own partitioner is a type with the one method of [Partitioner]. The
-// other interfaces here are optional, and found by a type assertion.
+// other interfaces here are optional, and found by a type assertion. Package
+// partitionertest checks it.
 package partitioner
 
 import (
@@ -74,7 +82,8 @@ type Placer interface {
 // PartitionLoad is called instead of Partition and under the same contract:
 // once per record, by many goroutines at once, with an answer in
 // [0, len(load)). load[i] describes partition i a moment ago; the slice must
-// be neither modified nor kept. A partitioner that sends a key where there is
+// be neither modified nor kept. One that keeps some keys in their place says
+// where with [KeyPartitions]. A partitioner that sends a key where there is
 // least load gives up the order of that key's records.
 type LoadAware interface {
 	PartitionLoad(rec record.Record, load []Load) (int, error)
