@@ -30,7 +30,7 @@ type AdaptiveConfig struct {
 // withDefaults replaces zeros, and reports the field that is out of range.
 func (c AdaptiveConfig) withDefaults() (AdaptiveConfig, error) {
 	if c.Threshold < 0 {
-		return c, fmt.Errorf("Threshold is %d, want at least 0", c.Threshold)
+		return c, fmt.Errorf("the threshold is %d, want at least 0", c.Threshold)
 	}
 	if c.Threshold == 0 {
 		c.Threshold = defaultAdaptiveThreshold

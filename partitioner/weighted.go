@@ -11,7 +11,7 @@ import (
 const (
 	weightedPlacement = "weighted"
 
-	maxWeights = 1 << 31 // sum of all weights
+	maxWeights = 1 << 30 // sum of all weights
 )
 
 // Weighted returns a partitioner that gives partitions records in proportion to
@@ -22,7 +22,7 @@ const (
 // not in order. It begins anew whenever the program starts. [Rendezvous] gives
 // keys by weight.
 //
-// A weight below 0, a sum of 0 or of more than 2,147,483,648, and another
+// A weight below 0, a sum of 0 or of more than 1,073,741,824, and another
 // number of weights than of partitions make Check and Partition fail. The
 // placement is "weighted(35,35,10,10,10)".
 //

@@ -45,7 +45,7 @@ func TestWeightedIsEven(t *testing.T) {
 }
 
 func TestWeightedWithLargeWeights(t *testing.T) {
-	p := Weighted(1<<30, 1<<30)
+	p := Weighted(1<<29, 1<<29)
 	counts := make([]int, 2)
 	for range 1000 {
 		counts[mustPartition(t, p, record.Record{}, 2)]++

@@ -29,7 +29,7 @@ func (s *suite) ask(p partitioner.Partitioner, rec record.Record, n int) (int, e
 
 func (s *suite) checkRange() error {
 	if len(s.accepted()) == 0 {
-		return fmt.Errorf("Check accepts no number of partitions up to %d: %w", mostPartitions, s.accepts(1))
+		return fmt.Errorf("no number of partitions up to %d is accepted by Check: %w", mostPartitions, s.accepts(1))
 	}
 	for n := 1; n <= mostPartitions; n++ {
 		if s.accepts(n) == nil {

@@ -221,7 +221,7 @@ func TestMistakesAreFound(t *testing.T) {
 			where: func(key []byte, n int) []int { return []int{len(key) % n} }}, nil,
 			`changed the key`},
 		"takes no number": {&broken{check: func(n int) error { return errors.New("no") }}, nil,
-			"Range: Check accepts no number of partitions up to 300: no"},
+			"Range: no number of partitions up to 300 is accepted by Check: no"},
 		"refuses what works": {&broken{check: func(n int) error {
 			if n == 7 {
 				return errors.New("unlucky")
