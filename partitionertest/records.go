@@ -12,7 +12,7 @@ import (
 
 // How many numbered keys each check asks with, and that of predecessors.
 const (
-	someKeys = 60
+	someKeys = 30
 	manyKeys = 1000
 )
 
@@ -23,7 +23,7 @@ func defaultKeys() [][]byte {
 	for i := range someKeys {
 		keys = append(keys, fmt.Appendf(nil, "order-%d", i))
 	}
-	for i := range 30 {
+	for i := range 10 {
 		keys = append(keys, fmt.Appendf(nil, "tenant-%d:order:%d", i%5, i))
 	}
 	return keys
