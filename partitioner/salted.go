@@ -30,9 +30,9 @@ const saltedPlacement = "salted"
 //
 // More buckets than partitions are all partitions. Buckets less than 1, or an
 // isHot that is nil, make Check and Partition fail. The placement is
-// `salted(4,"key")`; with the function, it cannot be rebuilt. Salting is
-// described, among others, in the guide of Apache Cassandra and DynamoDB as
-// write sharding.
+// `salted(4,"key")`; because of the function, it cannot be rebuilt. The
+// idea is that of salted row keys in Apache HBase; the guide of Amazon DynamoDB
+// calls it write sharding.
 //
 // Predecessors: those of the partitions of which a bucket can be this one.
 func Salted(inner Partitioner, buckets int, isHot func(key []byte) bool) Partitioner {
