@@ -170,7 +170,7 @@ func (p *Partition) look(f *finding) error {
 	if err = p.readMeta(f); err != nil {
 		return err
 	}
-	f.durable = max(f.durable, p.givenUpTo(), p.Start()) // a trim made durable what it gave up
+	f.durable = max(f.durable, p.givenUpTo(), p.start.Load()) // a trim made durable what it gave up
 	for _, e := range names {
 		base, ok := segment.ParseName(e.Name)
 		if !ok {
@@ -432,8 +432,9 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 // misses it.
 func (p *Partition) judge(f *finding, mark int64) (torn *spot) {
 	p.collect(f)
+	start := p.start.Load()
 	f.spots = slices.DeleteFunc(f.spots, func(s spot) bool {
-		trimmed := s.from < s.up && s.up <= p.Start()
+		trimmed := s.from < s.up && s.up <= start
 		marker := s.from == s.up && s.pos > 0 && s.from < mark
 		return trimmed || marker
 	})
