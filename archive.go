@@ -96,6 +96,13 @@ func (a *archiving) failed(p *partition.Partition, err error) (wait time.Duratio
 	return wait
 }
 
+// startOver has the next attempt made at once: the archive is another one.
+func (a *archiving) startOver() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waits = nil
+}
+
 func (a *archiving) succeeded(p *partition.Partition) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -102,7 +102,8 @@ type TopicConfig struct {
 	// HoldBack, if not nil, is asked what retention may not remove yet: the
 	// offset of the first record of a partition that somebody still needs.
 	// Retention.HoldBackBytes and HoldBackAge bound it. It is called by the
-	// store's background worker and by Enforce, under no lock. A topic stores
+	// store's background worker and by Enforce, under no lock; it must return
+	// soon and must not call Enforce of its topic. A topic stores
 	// that it has one, and not which: until one is given after Open,
 	// everything is held back. HoldNothing lifts it.
 	HoldBack func(partition int) int64
@@ -185,7 +186,8 @@ func (f FullPolicy) String() string {
 // archived.
 type Archive struct {
 	// To is called with each segment, oldest first, by the store's background
-	// worker or Enforce. Its error or panic keeps the segment; it is tried
+	// worker or Enforce, whose work waits for it, for all topics; it must not
+	// call Enforce of its topic. Its error or panic keeps the segment; it is tried
 	// again, after 1 s and then after twice as long each time, up to 5
 	// minutes. A topic stores that it has one, and not which: until one is
 	// given after Open, nothing is removed.

@@ -118,6 +118,9 @@ func (t *Topic) setConfig(ctx context.Context, config TopicConfig) error {
 		}
 	}
 	t.setState(newTopicState(next, old.placement))
+	if a := config.Archive; a.To != nil || a.Dir != "" || a.Off {
+		t.archiving.startOver()
+	}
 	t.store.keeper.wake()
 	return nil
 }
