@@ -246,11 +246,19 @@ func numbers(t *testing.T, line string, n int) []int {
 
 // verify opens the store and compares what is in it with what was said.
 func (p *killer) verify() {
-	t := p.t
 	s, topic, err := p.plan.open()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, s.Close()) }()
-	total := 0
+	require.NoError(p.t, err)
+	if p.compare(topic) > killRecords {
+		require.NoError(p.t, s.DeleteTopic(bg, p.plan.topic))
+		p.begin()
+	}
+	require.NoError(p.t, s.Close())
+}
+
+// compare compares what is in the topic with what was said, and returns how
+// many records there are.
+func (p *killer) compare(topic *Topic) (total int) {
+	t := p.t
 	for i := range topic.NumPartitions() {
 		all := p.readAll(topic.Partition(i))
 		before := len(p.read[i])
@@ -268,10 +276,7 @@ func (p *killer) verify() {
 		// more, at most the appends under way can be there.
 		require.LessOrEqual(t, p.next[by], seq+2*killAsync+2*killKeys, "%+v: more than was offered", by)
 	}
-	if total > killRecords {
-		require.NoError(t, s.DeleteTopic(bg, p.plan.topic))
-		p.begin()
-	}
+	return total
 }
 
 // readAll returns a partition's values, and requires that those acknowledged

@@ -25,7 +25,7 @@ func (t *Topic) Enforce(ctx context.Context) error {
 		err = fmt.Errorf("topic is %w", ErrClosed)
 	}
 	if err != nil {
-		return fmt.Errorf("enforce retention of %s: %w", t.name, err)
+		return fmt.Errorf("enforce retention of %s: %w", t.name, known(err))
 	}
 	return nil
 }

@@ -283,7 +283,7 @@ func (p *Partition) allocate(end int64) error {
 	most := max(p.config.Load().SegmentBytes, end)
 	to := min(max(from+p.w.step, end), most)
 	if err := p.w.file.Allocate(from, to-from); err != nil {
-		return fmt.Errorf("reserve space in segment %s: %w", p.w.seg.Name(), err)
+		return fmt.Errorf("reserve bytes [%d, %d) of segment %s: %w", from, to, p.w.seg.Name(), err)
 	}
 	p.w.allocated, p.w.short = to, false
 	p.w.step = min(2*p.w.step, maxStepBytes)

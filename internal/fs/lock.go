@@ -94,12 +94,18 @@ func (d *osDir) isNamed(f *os.File, p string) bool {
 	return err == nil && os.SameFile(is, named)
 }
 
+// writeHolder writes in place: on a disk that is full there may be no room for
+// what was cut off first. Where there is none for the name either, the lock is
+// one without.
 func writeHolder(f *os.File, holder string) error {
-	if err := f.Truncate(0); err != nil {
+	_, err := f.WriteAt([]byte(holder), 0)
+	if IsNoSpace(err) {
+		return f.Truncate(0)
+	}
+	if err != nil {
 		return err
 	}
-	_, err := f.WriteAt([]byte(holder), 0)
-	return err
+	return f.Truncate(int64(len(holder)))
 }
 
 // holder reads who has the lock, as well as that can be known.
