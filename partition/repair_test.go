@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -250,10 +251,10 @@ func TestVerifyFindsDamage(t *testing.T) {
 		d, _ := dirOf(t, w.m, "/s/0/x")
 		require.NoError(t, d.Remove(list[1].Name()))
 		edit(t, w.m, "/s/0/"+list[2].Name(), func(b []byte) []byte { return b[:segment.FirstFrame+300] })
-		var read int64
-		found, err = w.p.Verify(bg, func(n int64) { read += n })
+		var read atomic.Int64
+		found, err = w.p.Verify(bg, func(n int64) { read.Add(n) })
 		require.NoError(t, err)
-		require.Positive(t, read)
+		require.Positive(t, read.Load())
 		var got []span2
 		for _, e := range found {
 			require.NotEmpty(t, e.File)
