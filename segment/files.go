@@ -78,6 +78,9 @@ func (h *handle) borrowBy(open func() (fs.File, error)) (fs.File, error) {
 	t.mu.Unlock()
 	closeAll(victims)
 	f, err := open()
+	if fs.IsNoFiles(err) && t.spare() {
+		f, err = open()
+	}
 	h.opened(f, err)
 	return f, err
 }
@@ -140,6 +143,27 @@ func (t *Files) makeRoomLocked() (victims []fs.File, short bool) {
 		victims = append(victims, t.dropLocked(h))
 	}
 	return victims, false
+}
+
+// spareFiles is how many files are closed when there are no descriptors left:
+// one is opened for each directory on the way to a file.
+const spareFiles = 4
+
+// spare closes files that nobody has borrowed, and reports whether there were
+// any.
+func (t *Files) spare() bool {
+	var victims []fs.File
+	t.mu.Lock()
+	for len(victims) < spareFiles {
+		h := t.victimLocked()
+		if h == nil {
+			break
+		}
+		victims = append(victims, t.dropLocked(h))
+	}
+	t.mu.Unlock()
+	closeAll(victims)
+	return len(victims) > 0
 }
 
 // victimLocked moves the hand to a file that nobody has borrowed and nobody

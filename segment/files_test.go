@@ -35,6 +35,7 @@ type shelf struct {
 	live     atomic.Int64 // files open now
 	pressed  atomic.Int64 // calls of pressure
 	fail     atomic.Bool  // opening fails
+	most     int64        // descriptors there are; 0: as many as wanted
 	attempts atomic.Int64 // calls of open
 }
 
@@ -51,6 +52,9 @@ func (s *shelf) open() (fs.File, error) {
 	s.attempts.Add(1)
 	if s.fail.Load() {
 		return nil, fs.EIO
+	}
+	if s.most > 0 && s.live.Load() >= s.most {
+		return nil, fs.EMFILE
 	}
 	s.live.Add(1)
 	return &counted{live: &s.live}, nil
@@ -129,6 +133,33 @@ func TestFileThatCannotBeOpened(t *testing.T) {
 	_, err := s.handles[0].borrow()
 	require.NoError(t, err)
 	require.Equal(t, 1, s.table.Open())
+}
+
+// With no descriptors left, files that nobody has borrowed go, whatever the
+// budget.
+func TestFilesWithoutDescriptors(t *testing.T) {
+	s := newShelf(t, 5, 100)
+	s.most = 3
+	for _, h := range s.handles {
+		_, err := h.borrow()
+		require.NoError(t, err)
+		h.release()
+	}
+	require.EqualValues(t, 5, s.attempts.Load()-1, "one was tried twice: others made room for two more")
+	require.Equal(t, "34", s.isOpen())
+	for _, h := range s.handles[:3] {
+		_, err := h.borrow()
+		require.NoError(t, err)
+	}
+	_, err := s.handles[3].borrow()
+	require.ErrorIs(t, err, fs.EMFILE, "all are borrowed")
+	require.Equal(t, "012", s.isOpen())
+	for _, h := range s.handles[:3] {
+		h.release()
+	}
+	_, err = s.handles[3].borrow()
+	require.NoError(t, err)
+	s.handles[3].release()
 }
 
 func TestFileClosedForGood(t *testing.T) {
