@@ -93,7 +93,11 @@ type disk struct {
 
 // eachDisk runs f with a disk of each kind that can be mounted.
 func eachDisk(t *testing.T, f func(t *testing.T, d *disk)) {
-	for _, k := range diskKinds {
+	kinds := diskKinds
+	if racing {
+		kinds = kinds[:2]
+	}
+	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			d := &disk{diskKind: k, t: t, dir: t.TempDir()}
 			if err := k.mount(t, d.dir); err != nil {
@@ -192,7 +196,7 @@ func (w *world) requireWritable(at string) {
 	}
 }
 
-func eachVariantOfTopic(t *testing.T, f func(t *testing.T, level Durability, heap bool)) {
+func eachLevelAndWindow(t *testing.T, f func(t *testing.T, level Durability, heap bool)) {
 	for _, level := range []Durability{Sync, Interval, OS} {
 		for _, heap := range []bool{true, false} {
 			if level == Sync && !heap {
@@ -206,7 +210,7 @@ func eachVariantOfTopic(t *testing.T, f func(t *testing.T, level Durability, hea
 // On a disk that is full nothing that was acknowledged is lost, every error
 // says so, and with room again everything goes on without a restart.
 func TestFullDisk(t *testing.T) {
-	eachVariantOfTopic(t, func(t *testing.T, level Durability, heap bool) {
+	eachLevelAndWindow(t, func(t *testing.T, level Durability, heap bool) {
 		eachDisk(t, func(t *testing.T, d *disk) {
 			w := newWorld(t, heap, false, 1)
 			w.m, w.dir, w.mild = nil, d.dir+"/store", true
@@ -269,7 +273,7 @@ func (d *disk) refusesChanges(w *world) {
 // there, with everything that was acknowledged, and that goes on when there is
 // room again.
 func TestKilledOnAFullDisk(t *testing.T) {
-	eachVariantOfTopic(t, func(t *testing.T, level Durability, heap bool) {
+	eachLevelAndWindow(t, func(t *testing.T, level Durability, heap bool) {
 		eachDisk(t, func(t *testing.T, d *disk) {
 			p := &killer{t: t, plan: killPlan{dir: d.dir + "/store", level: level, heap: heap}}
 			p.begin()

@@ -148,6 +148,9 @@ func untried(err error) bool {
 // syncDir makes the names in the partition's directory durable.
 func (p *Partition) syncDir() error {
 	err := p.dir.Sync(".")
+	if fs.IsNoFiles(err) && p.shared.files.Spare() {
+		err = p.dir.Sync(".")
+	}
 	if err != nil && !fs.IsNoFiles(err) {
 		return &syncError{err}
 	}

@@ -78,7 +78,7 @@ func (h *handle) borrowBy(open func() (fs.File, error)) (fs.File, error) {
 	t.mu.Unlock()
 	closeAll(victims)
 	f, err := open()
-	if fs.IsNoFiles(err) && t.spare() {
+	if fs.IsNoFiles(err) && t.Spare() {
 		f, err = open()
 	}
 	h.opened(f, err)
@@ -149,9 +149,9 @@ func (t *Files) makeRoomLocked() (victims []fs.File, short bool) {
 // one is opened for each directory on the way to a file.
 const spareFiles = 4
 
-// spare closes files that nobody has borrowed, and reports whether there were
-// any.
-func (t *Files) spare() bool {
+// Spare closes some files that nobody has borrowed, since there are no
+// descriptors left, and reports whether there were any.
+func (t *Files) Spare() bool {
 	var victims []fs.File
 	t.mu.Lock()
 	for len(victims) < spareFiles {
