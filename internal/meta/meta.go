@@ -106,6 +106,9 @@ func Read(d fs.Dir, name string, v any) error {
 // Write replaces the file called name by one that holds v, durably.
 func Write(d fs.Dir, name string, v any) error {
 	b, err := Encode(v)
+	if err == nil && len(b) > MaxBytes {
+		err = fmt.Errorf("%d bytes, which is more than the %d that are read", len(b), MaxBytes)
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}

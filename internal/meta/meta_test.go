@@ -1,9 +1,12 @@
 package meta
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/braidlog/braidlog/internal/fs"
 )
 
 type sample struct {
@@ -43,6 +46,19 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	var v *VersionError
 	require.ErrorAs(t, Decode("store.json", b, &sample{}), &v)
 	require.Equal(t, VersionError{"store.json", 2, 1}, *v)
+}
+
+// What could not be read again is not written: the file before it stays.
+func TestTooLargeIsNotWritten(t *testing.T) {
+	d, err := fs.NewMem().OpenDir("/", true)
+	require.NoError(t, err)
+	want := sample{1, "orders", ID{1}}
+	require.NoError(t, Write(d, "x", want))
+	require.EqualError(t, Write(d, "x", sample{1, strings.Repeat("a", MaxBytes), ID{1}}),
+		"write x: 67108956 bytes, which is more than the 67108864 that are read")
+	var got sample
+	require.NoError(t, Read(d, "x", &got))
+	require.Equal(t, want, got)
 }
 
 func FuzzDecode(f *testing.F) {
