@@ -41,12 +41,25 @@ func (t *Topic) enforce(ctx context.Context, background bool) (again time.Durati
 	defer func() { <-t.keeping }()
 	s := sweep{t: t, c: t.state.Load().config, background: background}
 	s.plan(ctx)
-	for i := range s.parts {
-		part := &s.parts[i]
-		if part.to > 0 && ctx.Err() == nil {
+	most := len(s.parts)
+	if background { // appends wait for the disk with each trim: a minute is soon enough
+		most = 1 + most/60
+	}
+	for range s.parts {
+		t.sweptTo = (t.sweptTo + 1) % len(s.parts)
+		part := &s.parts[t.sweptTo]
+		if ctx.Err() != nil || part.to == 0 && !part.p.Littered() {
+			continue
+		}
+		if most == 0 {
+			s.again = minKeepEvery
+			break
+		}
+		most--
+		if part.to > 0 {
 			s.note(s.remove(ctx, part))
 		}
-		if part.p.Littered() && ctx.Err() == nil {
+		if part.p.Littered() {
 			s.note(part.p.Trim(ctx, part.p.Start()))
 		}
 	}

@@ -28,6 +28,7 @@ type Topic struct {
 	ids   *dedup                     // immutable; unused while Dedup.Mode is DedupOff
 
 	keeping   chan struct{}    // held, one place, by who enforces retention
+	sweptTo   int              // guarded by keeping; the partition that was looked at last
 	archiving archiving        //
 	quota     *partition.Quota // immutable; its limit is changed with state
 	seen      lastSeen         // with ReadOnly
