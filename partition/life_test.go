@@ -395,7 +395,7 @@ func TestUpkeepUnderway(t *testing.T) {
 		forever(func(int) error {
 			_, err := w.p.Resolve(At(time.Now()))
 			return err
-		}, iofs.ErrClosed, ErrClosed)
+		}, ErrClosed)
 		for i := range 100 {
 			offset, err := w.p.Append(bg, numbered(i, 300+i))
 			require.NoError(t, err)

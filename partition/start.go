@@ -65,7 +65,8 @@ func (s Start) String() string {
 }
 
 // Resolve returns the offset that a start stands for now. The error is an
-// *OffsetError or the file system's.
+// *OffsetError, the file system's, or ErrClosed where files are needed that
+// Close has closed.
 func (p *Partition) Resolve(s Start) (int64, error) {
 	if err := p.fresh(); err != nil {
 		return 0, p.errorf("read", err)
@@ -97,10 +98,13 @@ func (p *Partition) Resolve(s Start) (int64, error) {
 func (p *Partition) offsetAt(t time.Time) (int64, error) {
 	for {
 		n, err := p.findTime(unixNano(t))
-		if errors.Is(err, iofs.ErrClosed) && !p.ended.Load() {
-			continue // the segment was trimmed meanwhile
+		switch {
+		case !errors.Is(err, iofs.ErrClosed):
+			return n, err
+		case p.ended.Load():
+			return 0, p.errorf("find a time in", ErrClosed)
 		}
-		return n, err
+		// The segment was trimmed meanwhile.
 	}
 }
 

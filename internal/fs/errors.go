@@ -10,7 +10,7 @@ import (
 // What a caller got wrong. Nobody tests for these.
 var (
 	errNotLocal = errors.New("the name is empty or leads out of its directory")
-	errClosed   = errors.New("closed or unmapped already")
+	errUnmapped = errors.New("unmapped already")
 	errRange    = errors.New("negative or empty range")
 	errReadOnly = errors.New("the file was opened for reading only")
 	errReading  = errors.New("nothing is changed here")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"sync"
 	"testing"
 
@@ -97,7 +98,7 @@ func TestFailedCloseCloses(t *testing.T) {
 	m, _, f := memWithFile(t)
 	m.FailNth(m.Ops()+1, EIO)
 	require.ErrorIs(t, f.Close(), EIO)
-	require.ErrorIs(t, f.Close(), errClosed)
+	require.ErrorIs(t, f.Close(), iofs.ErrClosed)
 }
 
 func TestShortWrite(t *testing.T) {

@@ -3,6 +3,7 @@ package fs
 import (
 	"errors"
 	"io"
+	iofs "io/fs"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -46,7 +47,7 @@ func (d *memDir) path(name string) string { return path.Join(d.at, d.prefix, nam
 // resolve finds the name from base.
 func (d *memDir) resolve(name string) (string, error) {
 	if d.closed.Load() {
-		return "", errClosed
+		return "", iofs.ErrClosed
 	}
 	return join(d.prefix, name)
 }
@@ -300,7 +301,7 @@ func (l *memLock) Close() error {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	if l.nodes == nil {
-		return errClosed
+		return iofs.ErrClosed
 	}
 	l.markLocked(false)
 	l.nodes = nil

@@ -3,6 +3,7 @@ package fs
 import (
 	"errors"
 	"io"
+	iofs "io/fs"
 )
 
 // A memFile is an open file of a Mem.
@@ -18,7 +19,7 @@ type memFile struct {
 func (f *memFile) op(kind OpKind, off, n int64, effect func() error) error {
 	return f.m.do(Op{Kind: kind, Name: f.path, Off: off, Len: n}, func() error {
 		if f.closed {
-			return errClosed
+			return iofs.ErrClosed
 		}
 		return effect()
 	})
@@ -104,7 +105,7 @@ func (f *memFile) Sync() error {
 		f.node.sync()
 		return nil
 	})
-	if err != nil && !errors.Is(err, errClosed) {
+	if err != nil && !errors.Is(err, iofs.ErrClosed) {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
 		f.node.failSync()
@@ -160,7 +161,7 @@ func (f *memFile) unmap() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if !f.node.mapped {
-		return wrap("unmap", f.path, errClosed)
+		return wrap("unmap", f.path, errUnmapped)
 	}
 	f.node.mapped = false
 	return nil

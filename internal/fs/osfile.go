@@ -114,7 +114,7 @@ func (f *osFile) mapOnce(size int64) (*Mapping, error) {
 	unmap := m.unmap
 	m.unmap = func() error {
 		if !f.mapped.CompareAndSwap(true, false) {
-			return wrap("unmap", f.path, errClosed)
+			return wrap("unmap", f.path, errUnmapped)
 		}
 		return wrap("unmap", f.path, unmap())
 	}
