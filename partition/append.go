@@ -348,10 +348,10 @@ func (p *Partition) spaceLocked(now int64) func(context.Context) error {
 func (p *Partition) overdue() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.overdueLocked(p.shared.clock.Now()) {
-		return p.unsynced
+	if p.syncAsked || !p.overdueLocked(p.shared.clock.Now()) {
+		return nil // it may still be, or is not needed any more
 	}
-	return nil
+	return p.unsynced
 }
 
 // fullLocked reports whether a frame has to go to another segment.

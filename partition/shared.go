@@ -191,7 +191,7 @@ func (s *Shared) tick() {
 	now := s.clock.Now()
 	for p := s.takeDue(now); p != nil; p = s.takeDue(now) {
 		if due := p.lookAfter(now); due != never {
-			s.wake(p, due)
+			s.wake(p, max(due, now+1)) // this tick is done with it
 		}
 	}
 }
