@@ -189,11 +189,9 @@ func (p *Partition) removeTrimmed() (freed int64, err error) {
 		return 0, nil
 	}
 	p.litter.Store(true) // until everything is known to be gone
-	freed, err = p.removeFiles(gone)
-	if err == nil {
-		err = p.dir.Sync(".")
-	}
-	if err != nil {
+	// The directory is not synced: what a power cut brings back lies below the
+	// start, and the next trim removes it.
+	if freed, err = p.removeFiles(gone); err != nil {
 		return freed, fmt.Errorf("remove trimmed segments: %w", err)
 	}
 	p.litter.Store(false)
