@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/relay"
 )
 
@@ -26,7 +27,7 @@ func newLog(l *slog.Logger) *relay.Relay[Event] {
 
 // newCallback returns what calls Options.OnEvent, nil if there is none. A panic
 // is logged and goes no further.
-func newCallback(call func(Event), log *relay.Relay[Event]) *relay.Relay[Event] {
+func newCallback(call func(Event), log *relay.Relay[Event], now *clock.Clock) *relay.Relay[Event] {
 	if call == nil {
 		return nil
 	}
@@ -34,7 +35,7 @@ func newCallback(call func(Event), log *relay.Relay[Event]) *relay.Relay[Event] 
 		var err error
 		defer func() {
 			if err != nil {
-				log.Tell(trouble("", -1, "OnEvent failed at an event", err))
+				log.Tell(trouble(now, "", -1, "OnEvent failed at an event", err))
 			}
 		}()
 		defer caught(&err)
@@ -51,8 +52,10 @@ func (s *Store) notify(e Event) {
 }
 
 // warn tells of trouble with a topic, or with the store if topic is "".
-func (s *Store) warn(topic, what string, err error) { s.notify(trouble(topic, -1, what, err)) }
+func (s *Store) warn(topic, what string, err error) {
+	s.notify(trouble(s.cfg.clock, topic, -1, what, err))
+}
 
-func trouble(topic string, number int, what string, err error) Event {
-	return Event{Kind: Trouble, Topic: topic, Partition: number, Time: time.Now().UTC(), What: what, Err: known(err)}
+func trouble(now *clock.Clock, topic string, number int, what string, err error) Event {
+	return Event{Kind: Trouble, Topic: topic, Partition: number, Time: time.Unix(0, now.Now()).UTC(), What: what, Err: known(err)}
 }

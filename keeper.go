@@ -47,7 +47,7 @@ func (k *keeper) end() {
 
 func (s *Store) keep() {
 	k := &s.keeper
-	var again <-chan time.Time
+	var again <-chan struct{}
 	for {
 		select {
 		case <-k.ctx.Done():
@@ -57,12 +57,12 @@ func (s *Store) keep() {
 		}
 		again = nil
 		if wait := s.keepAll(); wait > 0 {
-			again = time.After(wait)
+			again = s.cfg.clock.After(wait)
 		}
 		select {
 		case <-k.ctx.Done():
 			return
-		case <-time.After(minKeepEvery):
+		case <-s.cfg.clock.After(minKeepEvery):
 		}
 	}
 }

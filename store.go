@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/internal/relay"
@@ -117,10 +118,13 @@ func open(path string, o Options) (s *Store, err error) {
 	if o.ReadOnly {
 		o.fs = fs.OnlyReading(o.fs)
 	}
+	if o.clock == nil {
+		o.clock = clock.Start()
+	}
 	s = &Store{cfg: o, log: newLog(o.Logger), topics: map[string]*Topic{}, broken: map[string]error{}}
 	s.keeper.kick = make(chan struct{}, 1)
 	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())
-	s.callback = newCallback(o.OnEvent, s.log)
+	s.callback = newCallback(o.OnEvent, s.log, o.clock)
 	s.shared, err = partition.NewShared(partition.SharedOptions{
 		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, ForceHeap: o.forceHeap,
 	})

@@ -314,7 +314,7 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		if isNew || errors.Is(err, ErrNewerFormat) {
 			return nil, err
 		}
-		s.notify(trouble(t.name, i, "could not be opened", err))
+		s.notify(trouble(s.cfg.clock, t.name, i, "could not be opened", err))
 		return partition.Broken(o, err), nil
 	}
 	return p, nil

@@ -61,15 +61,16 @@ type Shared struct {
 	syncs     chan struct{} // one place for each sync in flight
 	verifies  chan struct{} // one place for each segment that is verified now
 	buffers   sync.Pool     // of *[]byte
+	waiters   sync.Pool     // of *waiter
 	waiting   atomic.Int32  // appenders that wait for their group
 
-	mu      sync.Mutex  // no I/O is done, and no other lock taken, under it
-	tasks   []func()    // guarded by mu; what the workers have still to do
-	workers int         // guarded by mu
-	awake   awake       // guarded by mu; those with something due some time
-	timer   *time.Timer // guarded by mu; fires tick
-	due     int64       // guarded by mu; when the timer fires, by the clock
-	closed  bool        // guarded by mu
+	mu      sync.Mutex   // no I/O is done, and no other lock taken, under it
+	tasks   []func()     // guarded by mu; what the workers have still to do
+	workers int          // guarded by mu
+	awake   awake        // guarded by mu; those with something due some time
+	timer   *clock.Timer // guarded by mu; fires tick
+	due     int64        // guarded by mu; when the timer fires, by the clock
+	closed  bool         // guarded by mu
 
 	running sync.WaitGroup // workers, callbacks and ticks
 }
@@ -173,7 +174,7 @@ func (s *Shared) armLocked(due int64) {
 	switch {
 	case s.timer == nil:
 		s.running.Add(1)
-		s.timer = time.AfterFunc(wait, s.tick)
+		s.timer = s.clock.AfterFunc(wait, s.tick)
 	case s.timer.Stop():
 		s.timer.Reset(wait)
 	}

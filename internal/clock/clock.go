@@ -13,24 +13,45 @@ import (
 type Clock struct {
 	start time.Time
 	wall  int64 // nanoseconds since 1970 UTC at start
+	still bool  // immutable: time passes by Skip alone
 	// slept is how long the machine was suspended since start.
 	slept  atomic.Int64
 	asleep func() int64 // total time suspended since boot, nanoseconds
 	before int64        // that, at start
 	// skipped is how far Skip moved it.
 	skipped atomic.Int64
+
+	timers timers
 }
 
 // Start returns a clock that begins at the wall clock's time.
 func Start() *Clock {
-	now := time.Now()
-	c := &Clock{start: now, wall: now.UnixNano(), asleep: suspended}
+	c := follow(time.Now())
+	c.asleep = suspended
 	c.before = c.asleep()
 	return c
 }
 
+// Follow returns a clock for tests: it goes as package time does, in a bubble
+// of testing/synctest too, and does not ask the machine about suspensions.
+func Follow() *Clock { return follow(time.Now()) }
+
+// Still returns a clock for tests that shows at, and moves by Skip alone.
+func Still(at time.Time) *Clock {
+	c := follow(at)
+	c.still = true
+	return c
+}
+
+func follow(start time.Time) *Clock {
+	return &Clock{start: start, wall: start.UnixNano(), asleep: func() int64 { return 0 }}
+}
+
 // Now returns the time in nanoseconds since 1970 UTC.
 func (c *Clock) Now() int64 {
+	if c.still {
+		return c.wall + c.skipped.Load()
+	}
 	return c.wall + int64(time.Since(c.start)) + c.slept.Load() + c.skipped.Load()
 }
 
@@ -45,6 +66,10 @@ func (c *Clock) Wake() {
 	}
 }
 
-// Skip moves the clock forward, as a suspension of the machine does. It is for
-// tests that would have to wait.
-func (c *Clock) Skip(d time.Duration) { c.skipped.Add(int64(d)) }
+// Skip moves the clock forward, as a suspension of the machine does, and has
+// the timers fire whose time has come by then. It is for tests that would have
+// to wait.
+func (c *Clock) Skip(d time.Duration) {
+	c.skipped.Add(int64(d))
+	c.rearm()
+}
