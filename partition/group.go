@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
@@ -52,7 +51,15 @@ type outcome struct {
 	err  error
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan outcome, 1)} }}
+// waiter returns one that waits for nothing yet. Those of one store are not used
+// in another: in a test that runs in a testing/synctest bubble the channel is
+// of that bubble.
+func (s *Shared) waiter() *waiter {
+	if w, ok := s.waiters.Get().(*waiter); ok {
+		return w
+	}
+	return &waiter{ch: make(chan outcome, 1)}
+}
 
 // someone returns a waiter that is still there.
 func (g *group) someone() *waiter {
@@ -164,7 +171,7 @@ func (p *Partition) await(ctx context.Context, g *group) error {
 		p.mu.Unlock()
 		return p.lead(g)
 	}
-	w := waiters.Get().(*waiter)
+	w := p.shared.waiter()
 	g.waiters = append(g.waiters, w)
 	p.mu.Unlock()
 	select {
@@ -193,7 +200,7 @@ func (p *Partition) told(o outcome, g *group, w *waiter) error {
 		o.err = p.lead(g)
 	}
 	w.gone = false // the group is finished with w: the next one must hear of its outcome
-	waiters.Put(w)
+	p.shared.waiters.Put(w)
 	return o.err
 }
 
