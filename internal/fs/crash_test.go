@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -431,4 +432,70 @@ func TestCrashInHook(t *testing.T) {
 		"rename: f:A, f:A f.tmp:B",
 		"sync directory: f:A, f:A f.tmp:B, f:B",
 	}, seen)
+}
+
+// Whatever succeeded before the machine halted is there afterwards, and nothing
+// that failed.
+func TestHalt(t *testing.T) {
+	m := NewMem()
+	d := openDir(t, m, "/d")
+	f, err := d.Create("f")
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("synced"), 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, d.Sync("."))
+	_, err = f.WriteAt([]byte("written"), 0)
+	require.NoError(t, err)
+	mapped, err := d.Create("mapped")
+	require.NoError(t, err)
+	require.NoError(t, mapped.Allocate(0, 8))
+	window, err := mapped.Map(8)
+	require.NoError(t, err)
+	m.OnOp(func(op Op) error {
+		if op.Kind == OpSync {
+			m.Halt(ENOSPC) // in the middle of it
+		}
+		return nil
+	})
+	require.ErrorIs(t, f.Sync(), ENOSPC)
+	for what, err := range map[string]error{
+		"write":   onlyError(f.WriteAt([]byte("x"), 0)),
+		"create":  onlyError(d.Create("g")),
+		"publish": window.Publish(0, 1),
+	} {
+		require.ErrorIs(t, err, ENOSPC, what)
+	}
+	require.ErrorIs(t, f.Close(), ENOSPC)
+
+	crashed := m.Crash(func() bool { return false })
+	require.Equal(t, "synced", content(t, openDir(t, crashed, "/d"), "f"))
+	killed := m.Kill()
+	again := openDir(t, killed, "/d")
+	require.Equal(t, "written", content(t, again, "f"))
+	onFile("f", File.Sync)(t, again)
+	crashed = killed.Crash(func() bool { return false })
+	require.Equal(t, "written", content(t, openDir(t, crashed, "/d"), "f"), "the sync that was halted was not one that failed")
+}
+
+func onlyError[T any](_ T, err error) error { return err }
+
+func TestOpenNamesWhatWasNotClosed(t *testing.T) {
+	m := NewMem()
+	d, err := m.OpenDir("/d", true)
+	require.NoError(t, err)
+	lock, err := d.Lock("LOCK", "me")
+	require.NoError(t, err)
+	create(t, d, "closed", "")
+	f, err := d.Create("f")
+	require.NoError(t, err)
+	again, err := d.Open("f", false)
+	require.NoError(t, err)
+	require.Equal(t, []string{"/d", "/d/LOCK", "/d/f", "/d/f"}, m.Open())
+	require.NoError(t, errors.Join(f.Close(), d.Sub("x").Close(), lock.Close()))
+	require.Equal(t, []string{"/d", "/d/f"}, m.Open())
+	m.FailFrom(1, EIO)
+	require.ErrorIs(t, again.Close(), EIO)
+	require.NoError(t, d.Close())
+	require.Empty(t, m.Open(), "closed, though it failed")
 }

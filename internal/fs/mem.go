@@ -2,8 +2,10 @@ package fs
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,8 @@ type Mem struct {
 	root    *node             // guarded by mu, with everything below
 	pending []*nameOp         // guarded by mu: those not durable yet, oldest first
 	ops     int64             // guarded by mu
+	halted  error             // guarded by mu; not nil once nothing has an effect any more
+	open    map[any]string    // guarded by mu; files, directories and locks that were not closed, by path
 	hook    func(op Op) error // guarded by mu; called without it
 }
 
@@ -72,6 +76,32 @@ func (m *Mem) Ops() int64 {
 	return m.ops
 }
 
+// Halt ends the machine: from now on every operation fails with err and has no
+// effect, also one that has begun already, and publishing a mapping. Whatever
+// reported success by then is in what Crash and Kill return afterwards as they
+// would have it, and nothing else is.
+func (m *Mem) Halt(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.halted = err
+}
+
+// Open returns the paths of what was opened and not closed, sorted: files,
+// directories that OpenDir opened, and locks.
+func (m *Mem) Open() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Values(m.open))
+}
+
+// openedLocked takes note of something that has to be closed.
+func (m *Mem) openedLocked(what any, path string) {
+	if m.open == nil {
+		m.open = map[any]string{}
+	}
+	m.open[what] = path
+}
+
 // begin counts op and asks the hook about it.
 func (m *Mem) begin(op Op) error {
 	m.mu.Lock()
@@ -91,7 +121,9 @@ func (m *Mem) do(op Op, effect func() error) error {
 	if err == nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		err = effect()
+		if err = m.halted; err == nil {
+			err = effect()
+		}
 	}
 	return wrap(op.Kind.String(), op.Name, err)
 }
@@ -102,7 +134,9 @@ func (m *Mem) OpenDir(name string, create bool) (Dir, error) {
 	d := &memDir{m: m, at: full, prefix: ".", closed: new(atomic.Bool)}
 	if create {
 		err := m.do(Op{Kind: OpOpenDir, Name: full}, func() (err error) {
-			d.base, err = m.makeDirLocked(full)
+			if d.base, err = m.makeDirLocked(full); err == nil {
+				m.openedLocked(d.closed, full)
+			}
 			return err
 		})
 		return d.orNil(err)
@@ -110,7 +144,9 @@ func (m *Mem) OpenDir(name string, create bool) (Dir, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var err error
-	d.base, err = m.root.dirAt(full[1:])
+	if d.base, err = m.root.dirAt(full[1:]); err == nil {
+		m.openedLocked(d.closed, full)
+	}
 	return d.orNil(wrap(OpOpenDir.String(), full, err))
 }
 

@@ -38,6 +38,9 @@ func (d *memDir) Sub(name string) Dir {
 func (d *memDir) Close() error {
 	if !d.view {
 		d.closed.Store(true)
+		d.m.mu.Lock()
+		defer d.m.mu.Unlock()
+		delete(d.m.open, d.closed)
 	}
 	return nil
 }
@@ -214,6 +217,7 @@ func (d *memDir) Create(name string) (File, error) {
 		if err == nil {
 			f.node = newFile()
 			d.m.applyLocked(half{dir, last, f.node})
+			d.m.openedLocked(f, f.path)
 		}
 		return err
 	})
@@ -226,7 +230,9 @@ func (d *memDir) Create(name string) (File, error) {
 func (d *memDir) Open(name string, write bool) (File, error) {
 	f := &memFile{m: d.m, path: d.path(name), write: write}
 	err := d.m.do(Op{Kind: OpOpen, Name: f.path}, func() (err error) {
-		f.node, err = d.fileLocked(name)
+		if f.node, err = d.fileLocked(name); err == nil {
+			d.m.openedLocked(f, f.path)
+		}
 		return err
 	})
 	if err != nil {
@@ -287,6 +293,7 @@ func (d *memDir) lockLocked(l *memLock, name, holder string) error {
 	file.write([]byte(holder), 0)
 	l.nodes = []*node{dir, file}
 	l.markLocked(true)
+	d.m.openedLocked(l, d.path(name))
 	return nil
 }
 
@@ -305,6 +312,7 @@ func (l *memLock) Close() error {
 	}
 	l.markLocked(false)
 	l.nodes = nil
+	delete(l.m.open, l)
 	return nil
 }
 

@@ -71,6 +71,9 @@ func (f *memFile) WriteAt(p []byte, off int64) (n int, err error) {
 func (f *memFile) writeShort(p []byte, off int64, cause error) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	if f.m.halted != nil {
+		return wrap(OpWriteAt.String(), f.path, f.m.halted)
+	}
 	f.node.write(p, int(off))
 	return wrap(OpWriteAt.String(), f.path, cause)
 }
@@ -108,7 +111,9 @@ func (f *memFile) Sync() error {
 	if err != nil && !errors.Is(err, iofs.ErrClosed) {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
-		f.node.failSync()
+		if f.m.halted == nil {
+			f.node.failSync()
+		}
 	}
 	return err
 }
@@ -122,6 +127,7 @@ func (f *memFile) Close() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	f.closed = true
+	delete(f.m.open, f)
 	return err
 }
 
@@ -150,6 +156,9 @@ func (f *memFile) Map(size int64) (*Mapping, error) {
 func (f *memFile) publish(p []byte, off int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	if f.m.halted != nil {
+		return wrap("publish", f.path, f.m.halted)
+	}
 	if off+int64(len(p)) > int64(len(f.node.data)) {
 		return wrap("publish", f.path, errFault)
 	}
