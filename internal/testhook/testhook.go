@@ -1,0 +1,22 @@
+// Package testhook lets packages of this module open a store on a file system
+// and a clock of their own, to test with, without Options having a field that
+// shows it to everybody.
+package testhook
+
+import (
+	"github.com/braidlog/braidlog/internal/clock"
+	"github.com/braidlog/braidlog/internal/fs"
+)
+
+// A World is what a store under test runs on.
+type World struct {
+	FS    fs.FS        // nil: the operating system's
+	Clock *clock.Clock // nil: a new one
+	Heap  bool         // no mapped windows
+	Idle  bool         // no background worker: retention is enforced by hand
+}
+
+// Enter puts w into options, which is a *braidlog.Options: a store that is
+// opened with them runs on w. Package braidlog sets it when the program starts,
+// and nobody ever again; it is a variable because imports point down only.
+var Enter func(options any, w World)

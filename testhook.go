@@ -1,0 +1,10 @@
+package braidlog
+
+import "github.com/braidlog/braidlog/internal/testhook"
+
+func init() {
+	testhook.Enter = func(options any, w testhook.World) {
+		o := options.(*Options)
+		o.fs, o.clock, o.forceHeap, o.idle = w.FS, w.Clock, w.Heap, w.Idle
+	}
+}
