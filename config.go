@@ -17,7 +17,7 @@ import (
 // setting.
 type Options struct {
 	// MaxOpenFiles bounds the segment files that are open at a time, and so
-	// descriptors and mapped memory. Zero: 512; at least 8.
+	// descriptors and mapped memory. Zero: 512; at least 2.
 	MaxOpenFiles int
 	// ReadOnly attaches to a store that another process of the same machine may
 	// have open and be writing, or to an archive. Not a byte is changed and no

@@ -400,6 +400,6 @@ func TestStoreIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrCorrupt)
 	require.NoError(t, fs.Replace(d, storeFile, good))
 	require.NoError(t, openMem(t, m).Close())
-	_, err = Open("/store", Options{fs: m, MaxOpenFiles: 3})
+	_, err = Open("/store", Options{fs: m, MaxOpenFiles: 1})
 	require.ErrorIs(t, err, ErrInvalid)
 }

@@ -17,7 +17,7 @@ import (
 const (
 	// DefaultMaxOpenFiles is how many files a store keeps open at most.
 	DefaultMaxOpenFiles = 512
-	minOpenFiles        = 8
+	minOpenFiles        = 2
 
 	// maxSyncs is how many syncs are in flight at a time: each blocks a
 	// thread of the process.
@@ -38,7 +38,7 @@ type SharedOptions struct {
 	FS fs.FS
 	// MaxOpenFiles bounds the files that are open at a time, windows
 	// included. Files in use at the very moment are never closed, so with
-	// more appenders than this it can be exceeded. Zero: 512; at least 8.
+	// more appenders than this it can be exceeded. Zero: 512; at least 2.
 	MaxOpenFiles int
 	// Begin is called before the first change that any partition makes, and
 	// may be called again. It returns the epoch for what is written. Nil: 0.
