@@ -66,11 +66,12 @@ func (r *roster) check(topics map[string]int) error {
 // same: looking up each name for each member would be most of the work.
 func (r *roster) enlist(topics map[string]int) {
 	r.wants = make([][]*wantedTopic, len(r.members))
+	ranks := upTo(len(r.members))
 	for from, to := 0, 0; from < len(r.members); from = to {
 		to = r.alike(from)
 		wants := r.lookUp(r.members[from].Topics, topics)
 		for _, t := range wants {
-			t.enlist(from, to)
+			t.enlist(ranks[from:to:to])
 		}
 		for i := from; i < to; i++ {
 			r.wants[i] = wants
@@ -87,15 +88,14 @@ func (r *roster) alike(from int) int {
 	return to
 }
 
-// enlist adds the members [from, to) to the readers, unless the topic was named
-// twice and they are there.
-func (t *wantedTopic) enlist(from, to int) {
-	if n := len(t.readers); n > 0 && t.readers[n-1] >= from {
-		return
-	}
-	t.readers = slices.Grow(t.readers, to-from)
-	for i := from; i < to; i++ {
-		t.readers = append(t.readers, i)
+// enlist adds members to the readers, unless the topic was named twice and they
+// are there. Topics may share the slice.
+func (t *wantedTopic) enlist(members []int) {
+	switch n := len(t.readers); {
+	case n == 0:
+		t.readers = members
+	case t.readers[n-1] < members[0]:
+		t.readers = append(t.readers, members...)
 	}
 }
 
@@ -169,6 +169,15 @@ func filled(n, value int) []int {
 	all := make([]int, n)
 	for i := range all {
 		all[i] = value
+	}
+	return all
+}
+
+// upTo returns the numbers from 0 to n-1.
+func upTo(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
 	}
 	return all
 }

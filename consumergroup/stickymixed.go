@@ -140,12 +140,3 @@ func (s *mixed) swapBack() {
 		}
 	}
 }
-
-// upTo returns the numbers from 0 to n-1.
-func upTo(n int) []int {
-	all := make([]int, n)
-	for i := range all {
-		all[i] = i
-	}
-	return all
-}
