@@ -27,7 +27,6 @@ func shareMixed(r *roster) [][]int {
 	s.giveOut()
 	for s.even() {
 	}
-	s.swapBack()
 	return s.shares()
 }
 
@@ -60,8 +59,9 @@ func (s *mixed) leastLoaded(members []int) int {
 }
 
 // even has members take one partition each: of those that can take one, the ones
-// that have least. It reports whether any could. Each that is taken makes the
-// sum of the squares of the loads smaller, so there is an end to it.
+// that have least, so that what they take need not move twice. It reports whether
+// any could. Each that is taken makes the sum of the squares of the loads
+// smaller, so there is an end to it.
 func (s *mixed) even() (taken bool) {
 	order := upTo(len(s.members))
 	before := slices.Clone(s.loads)
@@ -69,7 +69,7 @@ func (s *mixed) even() (taken bool) {
 	least := 0
 	for _, m := range order {
 		if taken && before[m] > least {
-			break // those with less go first, for what they take has then moved once
+			break
 		}
 		if s.take(m) {
 			taken, least = true, before[m]
@@ -84,7 +84,7 @@ func (s *mixed) take(m int) bool {
 	best := nobody
 	for _, t := range s.wants[m] {
 		for p := t.first; p < t.first+t.partitions; p++ {
-			if s.loads[s.owners[p]] >= s.loads[m]+2 && (best == nobody || s.better(p, best, m)) {
+			if s.loads[s.owners[p]] >= s.loads[m]+2 && (best == nobody || s.better(p, best)) {
 				best = p
 			}
 		}
@@ -98,45 +98,20 @@ func (s *mixed) take(m int) bool {
 	return true
 }
 
-// better reports whether it is better for a member to take p than q: from
-// whoever has most; and of one owner's rather what comes home, or else what has
-// moved already.
-func (s *mixed) better(p, q, to int) bool {
+// better reports whether it is better to take p than q: from whoever has most;
+// of one owner's rather what has moved already; and then the last one.
+func (s *mixed) better(p, q int) bool {
 	return cmp.Or(
 		cmp.Compare(s.loads[s.owners[p]], s.loads[s.owners[q]]),
-		cmp.Compare(s.unrest(p, to), s.unrest(q, to)),
+		cmp.Compare(s.away(p), s.away(q)),
 		cmp.Compare(p, q),
 	) > 0
 }
 
-// unrest is the greater, the less is lost if p moves.
-func (s *mixed) unrest(p, to int) int {
-	switch s.homes[p] {
-	case to:
-		return 2
-	case s.owners[p]:
-		return 0
+// away is 1 for a partition that is not where it was, else 0.
+func (s *mixed) away(p int) int {
+	if s.owners[p] != s.homes[p] {
+		return 1
 	}
-	return 1
-}
-
-// swapBack sends home pairs of partitions of which each is at the other's home.
-// It changes no load.
-func (s *mixed) swapBack() {
-	type way struct{ from, to int }
-	away := map[way][]int{}
-	for p, home := range s.homes {
-		if home == nobody || home == s.owners[p] {
-			continue
-		}
-		back := way{s.owners[p], home}
-		if others := away[back]; len(others) > 0 {
-			last := len(others) - 1
-			s.owners[p], s.owners[others[last]] = home, back.from
-			away[back] = others[:last]
-		} else {
-			there := way{home, s.owners[p]}
-			away[there] = append(away[there], p)
-		}
-	}
+	return 0
 }
