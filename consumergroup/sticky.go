@@ -2,17 +2,17 @@ package consumergroup
 
 import "slices"
 
-// Sticky returns the assignor "sticky". It is as even as can be, and of all such
-// assignments it is one that leaves members what they have:
+// Sticky returns the assignor "sticky". It shares evenly, and as far as that
+// allows leaves members what they have:
 //
 //   - If all members want the same topics, they get equally many partitions, or
 //     one more or less, and as many as possible stay where they are. When a
 //     member leaves only its partitions move; when one joins only its share does.
 //   - If they want different topics, no member could give a partition to one
 //     that has at least two fewer. What is new goes where there is least, and
-//     what moves is then moved one by one, to those that have least from those
-//     that have most, until that is so. If it is so already nothing moves, and no
-//     two members swap partitions.
+//     then partitions move one by one, to those that have least from those that
+//     have most, until that is so. If it is so already, nothing moves. The fewest
+//     moves that there could be are not looked for.
 //
 // A member has what it owns and still wants. Of two that claim a partition, the
 // one with the greater generation has it, and with equal ones neither has. Where

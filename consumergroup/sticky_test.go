@@ -76,6 +76,16 @@ func TestStickyMixed(t *testing.T) {
 		"rather from who has most":  {"t:5 u:1", []string{"c1 wants t has t/0 t/1", "c2 wants t has t/2 t/3 t/4", "c3"}, "c1 t/0 t/1, c2 t/2 t/3, c3 t/4 u/0"},
 		"three share what one had": {"t:6 u:1", []string{"c1 wants t has t/0 t/1 t/2 t/3 t/4 t/5", "c2 wants t", "c3 wants t", "c4 wants u"},
 			"c1 t/0 t/1, c2 t/3 t/5, c3 t/2 t/4, c4 u/0"},
+		"what is owned and no longer wanted goes": {"t:2 u:2", []string{"c1 wants t has t/0 u/0", "c2 wants t u has u/1"}, "c1 t/0 t/1, c2 u/0 u/1"},
+		// What these keep shows that each of the rules by which partitions move has a use.
+		"who has least takes first": {"t:3 u:1", []string{"c1 wants t u has t/0 t/2 u/0", "c2 wants t has t/1", "c3 wants u"},
+			"c1 t/0 t/2, c2 t/1, c3 u/0"},
+		"who has more waits until those can take no more": {"t:3 u:3", []string{"c1 wants t u has t/0 t/1 t/2 u/0 u/1", "c2 wants t u", "c3 wants u has u/2"},
+			"c1 t/0 t/1 t/2, c2 u/0 u/1, c3 u/2"},
+		"who has most gives": {"t:1 u:4", []string{"c1 wants u has u/2 u/3", "c2 wants t u has t/0 u/0 u/1", "c3 wants u"},
+			"c1 u/2 u/3, c2 t/0 u/0, c3 u/1"},
+		"what has moved moves again": {"t:4 u:3", []string{"c1 wants", "c2 wants t u has t/0 t/1 t/2 t/3 u/0", "c3 wants t u has u/1", "c4 wants u has u/2"},
+			"c1, c2 t/0 t/1 t/2, c3 t/3 u/1, c4 u/0 u/2"},
 	} {
 		t.Run(name, func(t *testing.T) { c.run(t, Sticky()) })
 	}
