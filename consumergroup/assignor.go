@@ -17,11 +17,6 @@ type TopicPartition struct {
 // topic's name: "orders/2".
 func (tp TopicPartition) String() string { return tp.Topic + "/" + strconv.Itoa(tp.Partition) }
 
-// compareTopicPartitions orders by topic, then by number.
-func compareTopicPartitions(a, b TopicPartition) int {
-	return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-}
-
 // An Assignor decides which member of a group reads which partition.
 //
 // Assign is given the members, in any order, and the number of partitions of
