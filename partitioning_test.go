@@ -259,7 +259,8 @@ func lastTwoHours(readings *braidlog.Topic, device string, now time.Time) {
 const partitioningDoc = "docs/PARTITIONING.md"
 
 // Every block of code in the document is a part of this file, word for word,
-// and every output the one of an example.
+// and every output the one of an example, here or of a program in examples, whose
+// own test compares what it prints with the document.
 func TestPartitioningShowsExamples(t *testing.T) {
 	doc, err := os.ReadFile(partitioningDoc)
 	require.NoError(t, err)
@@ -276,11 +277,24 @@ func TestPartitioningShowsExamples(t *testing.T) {
 			shown = strings.ReplaceAll(shown, "\t", "")
 		case "text":
 			shown = "// Output:\n// " + strings.ReplaceAll(shown, "\n", "\n// ") + "\n}"
+		case "console":
+			requireProgram(t, shown)
+			continue
 		default:
 			require.Fail(t, "neither code nor output", "%q", language)
 		}
 		require.Contains(t, tested, shown)
 	}
+}
+
+// requireProgram requires that a program is run whose test looks at the document.
+func requireProgram(t *testing.T, shown string) {
+	command, _, _ := strings.Cut(shown, "\n")
+	name, found := strings.CutPrefix(command, "$ go run ./examples/")
+	require.True(t, found, command)
+	test, err := os.ReadFile(filepath.Join("examples", name, "main_test.go"))
+	require.NoError(t, err)
+	require.Contains(t, string(test), "showtest.Check(t, program, ")
 }
 
 // Every partitioner there is has a row in the table.
