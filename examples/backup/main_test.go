@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,9 +121,9 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			useTemp(t)
 			for _, asJSON := range []bool{false, true} {
-				o := options{orders: 400, json: asJSON, tamper: func(backup string) error { return rewrite(backup, c.topic, c.plant) }}
+				o := options{tamper: func(backup string) error { return rewrite(backup, c.topic, c.plant) }}
 				var stdout, stderr bytes.Buffer
-				status := exitStatus(&stderr, o.demonstrate(context.Background(), &stdout))
+				status := o.program().Run(context.Background(), []string{"-orders=400", fmt.Sprint("-json=", asJSON)}, &stdout, &stderr)
 				last := stdout.String()[strings.LastIndex(strings.TrimSuffix(stdout.String(), "\n"), "\n")+1:]
 				if c.want == "" {
 					require.Zero(t, status, stderr.String())

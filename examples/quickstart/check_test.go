@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/show"
 )
 
 // What is appended differs by one fault from what the check expects.
@@ -55,7 +56,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			found := roundTrip(t, c.plant)
 			require.Equal(t, c.records, found.records)
 			var stdout, stderr bytes.Buffer
-			status := exitStatus(&stderr, report(&stdout, true, found, time.Second))
+			status := show.ExitStatus("quickstart", &stderr, report(&stdout, true, found, time.Second))
 			var f figures
 			require.NoError(t, json.Unmarshal(stdout.Bytes(), &f))
 			require.Equal(t, c.keys, f.Keys)
@@ -150,16 +151,4 @@ func sixRecords() (recs []braidlog.Record) {
 		recs = append(recs, rec)
 	}
 	return recs
-}
-
-func TestShowPartitions(t *testing.T) {
-	var b bytes.Buffer
-	showPartitions(&b, []int{80, 1, 0, 40})
-	require.Equal(t, "partition  0      80 "+strings.Repeat("#", 40)+"\n"+
-		"partition  1       1\npartition  2       0\n"+
-		"partition  3      40 "+strings.Repeat("#", 20)+"\n", b.String())
-	b.Reset()
-	showPartitions(&b, slices.Repeat([]int{1}, barsShown+2))
-	require.Equal(t, barsShown+1, strings.Count(b.String(), "\n"))
-	require.True(t, strings.HasSuffix(b.String(), "and 2 partitions more\n"))
 }

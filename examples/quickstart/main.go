@@ -15,42 +15,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/show"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second interrupt ends the program at once
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
-}
+func main() { show.Main(run) }
 
 // run is main that returns its exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil: // parse has said what is wrong
-		return 2
-	}
-	return exitStatus(stderr, o.demonstrate(ctx, stdout, stderr))
-}
-
-// exitStatus reports err in one line.
-func exitStatus(stderr io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(stderr, "quickstart: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	return 1
+	return new(options).program().Run(ctx, args, stdout, stderr)
 }
 
 // options are what the command line says.
@@ -59,16 +35,22 @@ type options struct {
 	key        string // the field
 	partitions int    // 0: not given
 	given      bool   // -partitions was
-	dir        string // "": a temporary one
-	json       bool
 }
 
-func parse(args []string, stderr io.Writer) (o options, err error) {
-	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
-	f.SetOutput(stderr)
+func (o *options) program() show.Program {
+	return show.Program{
+		Name:     "quickstart",
+		Play:     o.demonstrate,
+		Flags:    o.flags,
+		DirUsage: "keep the store in this `directory` (default a temporary one, removed in the end)",
+		Makes:    []string{}, // a store that is there is appended to
+	}
+}
+
+func (o *options) flags(f *flag.FlagSet) {
 	f.StringVar(&o.data, "data", "", "append the lines of this `file` of JSON objects (default 5,000 flights that are part of the program)")
 	f.StringVar(&o.key, "key", "origin", "the `field` that is a record's key")
-	f.Func("partitions", "`number` of partitions, 1 to 100,000 (default 6, or as many as the topic in -dir has)", func(s string) error {
+	f.Func("partitions", "`number` of partitions, 1 to 100,000 (default 6, or as many as the topic in -dir has)", func(s string) (err error) {
 		o.given = true
 		o.partitions, err = strconv.Atoi(s)
 		if errors.Is(err, strconv.ErrRange) {
@@ -76,52 +58,29 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		}
 		return err
 	})
-	f.StringVar(&o.dir, "dir", "", "keep the store in this `directory` (default a temporary one, removed in the end)")
-	f.BoolVar(&o.json, "json", false, "print nothing but the figures, as JSON")
-	if err = f.Parse(args); err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
-		fmt.Fprintln(stderr, err)
-		f.Usage()
-	}
-	return o, err
 }
 
 // demonstrate does what the program is for.
-func (o options) demonstrate(ctx context.Context, stdout, stderr io.Writer) (err error) {
+func (o *options) demonstrate(ctx context.Context, s *show.Stage) (any, error) {
 	if n := o.partitions; o.given && (n < 1 || n > braidlog.MaxPartitions) {
-		return fmt.Errorf("-partitions is %d, want 1 to %d", n, braidlog.MaxPartitions)
+		return nil, fmt.Errorf("-partitions is %d, want 1 to %d", n, braidlog.MaxPartitions)
 	}
 	recs, err := o.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	dir, remove, err := o.place()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-
-	text, bar := stdout, newProgress(stderr)
-	if o.json {
-		text, bar = io.Discard, &progress{}
+	bar := newProgress(s.Stderr)
+	if s.JSON {
+		bar = &progress{}
 	}
 	began := time.Now()
-	starts, err := fill(ctx, dir, o.partitions, recs, text, bar)
+	starts, err := fill(ctx, s.Dir, o.partitions, recs, s, bar)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found, err := readBack(ctx, dir, starts, recs, bar)
+	found, err := readBack(ctx, s.Dir, starts, recs, bar)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return report(stdout, o.json, found, time.Since(began))
-}
-
-// place returns the store's directory and what to do with it in the end.
-func (o options) place() (dir string, remove func() error, err error) {
-	if o.dir != "" {
-		return o.dir, func() error { return nil }, nil
-	}
-	dir, err = os.MkdirTemp("", "braidlog-quickstart-")
-	return dir, func() error { return os.RemoveAll(dir) }, err
+	return nil, report(s.Stdout, s.JSON, found, time.Since(began))
 }

@@ -4,26 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 )
-
-const (
-	barWidth  = 40 // characters of the longest bar
-	barsShown = 50 // partitions, if there are more
-)
-
-// showPartitions draws how many records each partition got.
-func showPartitions(text io.Writer, counts []int) {
-	most := slices.Max(counts)
-	for i, n := range counts[:min(len(counts), barsShown)] {
-		fmt.Fprintln(text, strings.TrimRight(fmt.Sprintf("partition %2d %7d %s", i, n, strings.Repeat("#", n*barWidth/most)), " "))
-	}
-	if more := len(counts) - barsShown; more > 0 {
-		fmt.Fprintf(text, "and %d partitions more\n", more)
-	}
-}
 
 // figures are what -json prints.
 type figures struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/show"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -46,7 +47,7 @@ func fill(ctx context.Context, dir string, partitions int, recs []braidlog.Recor
 		return nil, err
 	}
 	fmt.Fprintf(text, "appended %d records to topic %s in %s\n\n", len(recs), topic.Name(), dir)
-	showPartitions(text, countPartitions(recs, topic.NumPartitions()))
+	show.Partitions(text, show.Count(recs, topic.NumPartitions()))
 	return starts, showAt(ctx, topic, halfTime(recs), text)
 }
 
@@ -67,14 +68,6 @@ func appendAll(ctx context.Context, topic *braidlog.Topic, recs []braidlog.Recor
 		from = to
 	}
 	return nil
-}
-
-func countPartitions(recs []braidlog.Record, n int) []int {
-	counts := make([]int, n)
-	for i := range recs {
-		counts[recs[i].Partition]++
-	}
-	return counts
 }
 
 // halfTime returns the middle of the time in which the records were appended.

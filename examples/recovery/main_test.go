@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func startWith(t *testing.T, ctx context.Context, args ...string) (status int, s
 	t.Helper()
 	temp := useTemp(t)
 	var out, errs bytes.Buffer
-	status = run(ctx, args, &out, &errs)
+	status = program.Run(ctx, args, &out, &errs)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	require.Empty(t, left)
@@ -117,8 +118,9 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			useTemp(t)
 			for _, asJSON := range []bool{false, true} {
 				var stdout, stderr bytes.Buffer
-				o := options{json: asJSON, plant: c.plant}
-				require.Equal(t, 1, exitStatus(&stderr, o.demonstrate(ctx, &stdout)))
+				p := program
+				p.Plant = c.plant
+				require.Equal(t, 1, p.Run(ctx, []string{fmt.Sprint("-json=", asJSON)}, &stdout, &stderr))
 				require.Contains(t, stderr.String(), c.want)
 				require.Equal(t, 1, strings.Count(stderr.String(), "\n"))
 				require.NotContains(t, stdout.String(), "ok recovery")
@@ -248,7 +250,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	useTemp(t)
 	for _, args := range [][]string{nil, {"-json"}} {
 		var stderr bytes.Buffer
-		require.Equal(t, 1, run(ctx, args, fullDisk{}, &stderr))
+		require.Equal(t, 1, program.Run(ctx, args, fullDisk{}, &stderr))
 		require.Equal(t, "recovery: report: disk full\n", stderr.String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func startWith(t *testing.T, ctx context.Context, args ...string) (status int, s
 	t.Helper()
 	temp := useTemp(t)
 	var out, errs bytes.Buffer
-	status = run(ctx, args, &out, &errs)
+	status = program.Run(ctx, args, &out, &errs)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	require.Empty(t, left)
@@ -112,8 +113,9 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			useTemp(t)
 			for _, asJSON := range []bool{false, true} {
 				var stdout, stderr bytes.Buffer
-				o := options{json: asJSON, plant: c.plant}
-				require.Equal(t, 1, exitStatus(&stderr, o.demonstrate(ctx, &stdout)))
+				p := program
+				p.Plant = c.plant
+				require.Equal(t, 1, p.Run(ctx, []string{fmt.Sprint("-json=", asJSON)}, &stdout, &stderr))
 				require.Contains(t, stderr.String(), c.want)
 				require.Equal(t, 1, strings.Count(stderr.String(), "\n"))
 				require.NotContains(t, stdout.String(), "ok retention")
@@ -128,7 +130,7 @@ var limited = braidlog.TopicConfig{Partitions: 1, Retention: braidlog.Retention{
 
 // newStage returns one in a directory of its own.
 func newStage(t *testing.T) *stage {
-	s, err := options{}.open(t.TempDir())
+	s, err := open(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.store.Close()) })
 	return s
@@ -209,7 +211,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	useTemp(t)
 	for _, args := range [][]string{nil, {"-json"}} {
 		var stderr bytes.Buffer
-		require.Equal(t, 1, run(ctx, args, fullDisk{}, &stderr))
+		require.Equal(t, 1, program.Run(ctx, args, fullDisk{}, &stderr))
 		require.Equal(t, "retention: report: disk full\n", stderr.String())
 	}
 }

@@ -31,12 +31,12 @@ type stage struct {
 	found   figures
 }
 
-func (o options) open(dir string) (*stage, error) {
+func open(dir string) (*stage, error) {
 	store, err := braidlog.Open(filepath.Join(dir, storeDir), braidlog.Options{})
 	if err != nil {
 		return nil, err
 	}
-	return &stage{store: store, archive: filepath.Join(dir, archiveDir), plant: o.plant}, nil
+	return &stage{store: store, archive: filepath.Join(dir, archiveDir)}, nil
 }
 
 // play fills topics, has retention do its work, and shows what became of them.

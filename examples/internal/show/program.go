@@ -113,7 +113,7 @@ func (p Program) play(ctx context.Context, s *Stage) (err error) {
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	figures, err := p.Play(ctx, s)
-	if err == nil && figures != nil {
+	if err == nil {
 		err = s.report(p.Name, figures)
 	}
 	return err

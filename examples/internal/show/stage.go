@@ -45,8 +45,12 @@ func (s *Stage) Plant(recs []braidlog.Record) []braidlog.Record {
 	return recs
 }
 
-// report prints the figures: as they are, or as the last line of the story.
+// report prints the figures, if there are any: as they are, or as the last line
+// of the story.
 func (s *Stage) report(name string, figures any) error {
+	if figures == nil {
+		return s.told(s.err)
+	}
 	line, err := json.Marshal(figures)
 	if err == nil && !s.JSON {
 		line, err = okLine(name, line)
@@ -57,6 +61,11 @@ func (s *Stage) report(name string, figures any) error {
 	if err == nil {
 		_, err = s.Stdout.Write(append(line, '\n'))
 	}
+	return s.told(err)
+}
+
+// told wraps the error of printing something.
+func (s *Stage) told(err error) error {
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package showtest checks what holds for every example that is a show.Program.
+// Package showtest checks what holds for every example about partitioners.
 package showtest
 
 import (
