@@ -21,11 +21,16 @@ import (
 func TestPartitionersThatCannotWork(t *testing.T) {
 	s := openMem(t, fs.NewMem())
 	for cause, p := range map[string]partitioner.Partitioner{
-		`partition with "weighted(0,0)": the weights sum to 0, want more`:                         partitioner.Weighted(0, 0),
-		`partition with "weighted(1,2)": there are 2 weights, but n is 6`:                         partitioner.Weighted(1, 2),
-		`partition with "timewindow(0s,\"UTC\",0,0)": the window is 0s, want more than 0`:         partitioner.TimeWindow(0, nil),
-		`partition with "lookup(\"eu\",6,\"key\")": key "eu" is to go to partition 6, but n is 6`: partitioner.Lookup(map[string]int{"eu": 6}, nil),
-		`partition with "split(101,\"key\",\"jump\")": the percentage is 101, want 0 to 100`:      partitioner.Split(101, nil, partitioner.Jump()),
+		`partition with "weighted(0,0)": the weights sum to 0, want more`:                                     partitioner.Weighted(0, 0),
+		`partition with "weighted(1,2)": there are 2 weights, but n is 6`:                                     partitioner.Weighted(1, 2),
+		`partition with "timewindow(0s,\"UTC\",0,0)": the window is 0s, want more than 0`:                     partitioner.TimeWindow(0, nil),
+		`partition with "lookup(\"eu\",6,\"key\")": key "eu" is to go to partition 6, but n is 6`:             partitioner.Lookup(map[string]int{"eu": 6}, nil),
+		`partition with "split(101,\"key\",\"jump\")": the percentage is 101, want 0 to 100`:                  partitioner.Split(101, nil, partitioner.Jump()),
+		`partition with "rendezvous(0,0,0,0,0,0)": the weights sum to 0, want more`:                           partitioner.Rendezvous(0, 0, 0, 0, 0, 0),
+		`partition with "weighted(5,-1,0,0,0,0)": weight 1 is -1, want at least 0`:                            partitioner.Weighted(5, -1, 0, 0, 0, 0),
+		`partition with "salted(0,\"key\")": the number of buckets is 0, want at least 1`:                     partitioner.Salted(nil, 0, func([]byte) bool { return true }),
+		`partition with "priority(\"keyprefix:HIGH:\",6,\"key\")": partition 6 is to be urgent, but n is 6`:   partitioner.Priority(partitioner.KeyPrefix("HIGH:"), []int{6}, nil),
+		`partition with "lookup(\"eu\",-1,\"key\")": key "eu" is to go to partition -1, which does not exist`: partitioner.Prefix(":", 1, partitioner.Lookup(map[string]int{"eu": -1}, nil)),
 		`it panicked: no idea`: &picky{check: func(int) error { panic("no idea") }},
 	} {
 		c := TopicConfig{Partitions: 6, Partitioner: p}
@@ -67,6 +72,66 @@ func TestPartitionersThatCannotWorkLater(t *testing.T) {
 	require.ErrorIs(t, err, ErrPartitioner)
 	require.EqualError(t, err, `append to orders: the partitioner failed: "picky": the table is empty`)
 	require.NoError(t, s.Close())
+}
+
+// fragile panics at some keys, whichever way it is asked.
+type fragile struct{}
+
+func (fragile) Placement() string { return "fragile" }
+
+func (fragile) Partition(r Record, n int) (int, error) {
+	if string(r.Key) == "bad" {
+		panic("no idea")
+	}
+	return len(r.Key) % n, nil
+}
+
+type fragileByKey struct{ fragile }
+
+func (f fragileByKey) PartitionKey(key []byte, n int) int {
+	p, _ := f.Partition(Record{Key: key}, n)
+	return p
+}
+
+type fragileByLoad struct{ fragile }
+
+func (f fragileByLoad) PartitionLoad(r Record, load []partitioner.Load) (int, error) {
+	return f.Partition(r, len(load))
+}
+
+// A panic fails the append that it happened in, of a batch all of it, and no
+// other: every partition goes on.
+func TestPartitionerThatPanicsFailsOneAppend(t *testing.T) {
+	for _, p := range []partitioner.Partitioner{fragile{}, fragileByKey{}, fragileByLoad{}, partitioner.Prefix(":", 1, fragile{})} {
+		s := openMem(t, fs.NewMem())
+		topic := ensure(t, s, TopicConfig{Partitions: 3, Partitioner: p})
+		good, bad := []string{"a", "ab", "abc"}, rec("bad", 0)
+		for i := range 5 {
+			for name, call := range map[string]func() error{
+				"Append":      func() error { _, err := topic.Append(bg, bad); return err },
+				"AppendBatch": func() error { return topic.AppendBatch(bg, []Record{rec("a", i), bad, rec("ab", i)}) },
+				"AppendAsync": func() error { return topic.AppendAsync(bg, bad, func(Position, error) { t.Error("called") }) },
+				"Route":       func() error { _, err := topic.Route(bad); return err },
+			} {
+				err := call()
+				require.ErrorIs(t, err, ErrPartitioner, name)
+				require.ErrorContains(t, err, `it panicked: no idea`, name)
+				require.NotContains(t, err.Error(), "\n")
+			}
+			for _, key := range good {
+				_, err := topic.Append(bg, rec(key, i))
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, topic.Sync(bg))
+		require.EqualValues(t, 15, topic.Stats().Records, "nothing of what failed")
+		for _, st := range topic.Stats().Partitions {
+			require.EqualValues(t, 5, st.End)
+			require.True(t, st.Writable)
+		}
+		require.Len(t, values(t, topic.Key(bg, []byte("ab"))), 5)
+		require.NoError(t, s.Close())
+	}
 }
 
 func TestBadHashKeyFailsOneAppend(t *testing.T) {

@@ -152,6 +152,15 @@ func trigger(age time.Duration) string {
 	return "fine"
 }
 
+func TestTriggers(t *testing.T) {
+	for age, want := range map[time.Duration]string{
+		0: "fine", 10*time.Second - 1: "fine", 10 * time.Second: "watch", 30*time.Second - 1: "watch",
+		30 * time.Second: "warn", time.Minute - 1: "warn", time.Minute: "act", time.Hour: "act",
+	} {
+		require.Equal(t, want, trigger(age), "%v", age)
+	}
+}
+
 func Example_partitioningKeysThatDiffer() {
 	withTopic(braidlog.TopicConfig{}, func(orders *braidlog.Topic) {
 		appendKeys(orders, "order-17", "order-18", "ORDER-17", "order-17 ", "order-17", "order-18")
