@@ -16,7 +16,6 @@ import (
 
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/examples/internal/show"
-	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
 )
 
@@ -30,8 +29,8 @@ const (
 // classify says what is urgent.
 var classify = partitioner.KeyPrefix("HIGH:")
 
-// A second brings a few urgent requests, and in the flood more than can be
-// handled.
+// arriving returns how many requests come in a second: in the flood more urgent
+// ones than can be handled.
 func arriving(second int) (high, low int) {
 	if second >= 20 && second < 40 {
 		return 11, 4
@@ -79,17 +78,11 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 	}
 	draw(s, ways, outcomes)
 	inTurn, strict, fair := outcomes[0], outcomes[1], outcomes[2]
-	f := figures{fair.handled[0] + fair.handled[1], fair.handled[0], inTurn.wait[0], strict.wait[0], strict.starved, fair.wait[0], fair.starved}
+	f := figures{fair.sum(), fair.handled[0], inTurn.wait[0], strict.wait[0], strict.starved, fair.wait[0], fair.starved}
 	if f.FairStarved > 0 || f.StrictStarved == 0 || f.FairUrgentWait >= f.InTurnUrgentWait {
 		return nil, fmt.Errorf("urgent requests should come first, and nothing should starve: %+v", f)
 	}
 	return f, nil
-}
-
-// A way to choose what is handled next.
-type way struct {
-	name string
-	most int // urgent ones in a row; 0: nobody asks what is urgent
 }
 
 // An outcome is what became of requests: first those that are urgent.
@@ -107,44 +100,49 @@ func simulate(ctx context.Context, s *show.Stage, topic *braidlog.Topic, w way) 
 	ledger, left := show.NewLedger(recs), s.Plant(recs)
 	d := newDesk(topic, w)
 	defer d.close()
-	for second := 0; ; second++ {
-		if second < seconds {
+	for second, before := 0, 0; second < seconds || o.sum() > before; second++ {
+		n := len(left)
+		if second < seconds-1 {
 			high, low := arriving(second)
-			n := min(high+low, len(left))
-			if second == seconds-1 {
-				n = len(left)
-			}
-			if err = topic.AppendBatch(ctx, left[:n]); err != nil {
-				return o, err
-			}
-			left = left[n:]
+			n = min(n, high+low)
 		}
-		before := o.handled
-		for range capacity {
-			rec, err := d.next()
-			if errors.Is(err, braidlog.ErrEnd) {
-				break
-			}
-			if err == nil {
-				err = ledger.Read(rec)
-			}
-			if err != nil {
-				return o, err
-			}
-			kind := min(rec.Partition, 1)
-			o.handled[kind]++
-			o.wait[kind] = max(o.wait[kind], second-came[show.Number(rec)])
+		if err = topic.AppendBatch(ctx, left[:n]); err != nil {
+			return o, err
 		}
-		others := o.handled[1] - before[1]
-		o.others = append(o.others, others)
-		if others == 0 && d.waiting() {
-			o.starved++
-		}
-		if o.handled == before && second >= seconds {
-			return o, ledger.End()
+		left, before = left[n:], o.sum()
+		if err = o.handle(d, ledger, came, second); err != nil {
+			return o, err
 		}
 	}
+	return o, ledger.End()
 }
+
+// handle spends a second at the desk.
+func (o *outcome) handle(d *desk, ledger *show.Ledger, came []int, second int) error {
+	before := o.handled[1]
+	for range capacity {
+		rec, err := d.next()
+		if errors.Is(err, braidlog.ErrEnd) {
+			break
+		}
+		if err == nil {
+			err = ledger.Read(rec)
+		}
+		if err != nil {
+			return err
+		}
+		kind := min(rec.Partition, 1) // the first partition is the urgent one
+		o.handled[kind]++
+		o.wait[kind] = max(o.wait[kind], second-came[show.Number(rec)])
+	}
+	o.others = append(o.others, o.handled[1]-before)
+	if o.handled[1] == before && d.waiting() {
+		o.starved++
+	}
+	return nil
+}
+
+func (o *outcome) sum() int { return o.handled[0] + o.handled[1] }
 
 // newRequests returns all that come, and when.
 func newRequests() (recs []braidlog.Record, came []int) {
@@ -160,59 +158,6 @@ func newRequests() (recs []braidlog.Record, came []int) {
 		}
 	}
 	return recs, came
-}
-
-// A desk is where requests are handled.
-type desk struct {
-	topic *braidlog.Topic
-	parts []*partition.Reader
-	way   way
-	turn  int // the partition that was read last, but for urgent ones
-	row   int // urgent ones in a row
-}
-
-func newDesk(topic *braidlog.Topic, w way) *desk {
-	d := &desk{topic: topic, way: w}
-	for i := range topic.NumPartitions() {
-		d.parts = append(d.parts, topic.Partition(i).NewReader(partition.First()))
-	}
-	return d
-}
-
-func (d *desk) close() {
-	for _, r := range d.parts {
-		r.Close()
-	}
-}
-
-// next returns what is handled next, ErrEnd if nothing waits.
-func (d *desk) next() (*braidlog.Record, error) {
-	if d.row < d.way.most {
-		rec, err := d.parts[urgent].TryNext()
-		if !errors.Is(err, braidlog.ErrEnd) {
-			d.row++
-			return rec, err
-		}
-	}
-	d.row = 0
-	for range d.parts {
-		d.turn = (d.turn + 1) % partitions
-		rec, err := d.parts[d.turn].TryNext()
-		if !errors.Is(err, braidlog.ErrEnd) {
-			return rec, err
-		}
-	}
-	return nil, braidlog.ErrEnd
-}
-
-// waiting reports whether requests wait that are not urgent.
-func (d *desk) waiting() bool {
-	for i, r := range d.parts {
-		if i != urgent && r.Offset() < d.topic.Partition(i).End() {
-			return true
-		}
-	}
-	return false
 }
 
 // draw shows what became of requests, and how many ordinary ones were handled as
