@@ -59,7 +59,8 @@ func play(ctx context.Context, s *show.Stage) (any, error) {
 	for i, part := range [][]braidlog.Record{appended[:half], appended[half:]} {
 		err := with(s, func(store *braidlog.Store) error {
 			topic, err := store.EnsureTopic(ctx, "parcels", braidlog.TopicConfig{
-				Partitions: partitions, Partitioner: byPostcode{digits: 1}, Durability: braidlog.OS,
+				Partitions: partitions, Partitioner: byPostcode{digits: 1},
+				Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
 			})
 			if err != nil {
 				return err

@@ -86,7 +86,10 @@ func (d *demonstration) hot(key []byte) bool { return string(key) == d.found.Hot
 // find lets the topic count keys, and looks who is above the share of a
 // partition.
 func (d *demonstration) find(ctx context.Context) error {
-	topic, err := d.store.CreateTopic(ctx, "clicks", braidlog.TopicConfig{Partitions: partitions, HotKeys: 100, Durability: braidlog.OS})
+	topic, err := d.store.CreateTopic(ctx, "clicks", braidlog.TopicConfig{
+		Partitions: partitions, HotKeys: 100,
+		Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
+	})
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,8 @@ func (d *demonstration) find(ctx context.Context) error {
 // salt spreads the hot key, and reads it back as one.
 func (d *demonstration) salt(ctx context.Context) error {
 	topic, err := d.store.CreateTopic(ctx, "clicks-salted", braidlog.TopicConfig{
-		Partitions: partitions, Durability: braidlog.OS,
+		Partitions: partitions,
+		Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
 		Partitioner: partitioner.Salted(partitioner.Key(), buckets, d.hot),
 	})
 	if err != nil {
@@ -148,7 +152,10 @@ func (d *demonstration) separate(ctx context.Context) error {
 		recs []braidlog.Record
 		skew *float64
 	}{{"clicks-others", d.of(false), &d.found.OthersSkew}, {"clicks-" + d.found.HotKey, own, &d.found.OwnSkew}} {
-		topic, err := d.store.CreateTopic(ctx, t.name, braidlog.TopicConfig{Partitions: partitions, Durability: braidlog.OS})
+		topic, err := d.store.CreateTopic(ctx, t.name, braidlog.TopicConfig{
+			Partitions: partitions,
+			Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
+		})
 		if err != nil {
 			return err
 		}

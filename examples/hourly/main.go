@@ -50,7 +50,8 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	readings, err := store.CreateTopic(ctx, "readings", braidlog.TopicConfig{
-		Partitions: partitions, Partitioner: partitioner.TimeWindow(time.Hour, time.UTC), Durability: braidlog.OS,
+		Partitions: partitions, Partitioner: partitioner.TimeWindow(time.Hour, time.UTC),
+		Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
 	})
 	if err != nil {
 		return nil, err

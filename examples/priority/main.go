@@ -64,7 +64,8 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 	var outcomes []outcome
 	for i, w := range ways {
 		topic, err := store.CreateTopic(ctx, fmt.Sprintf("requests-%d", i), braidlog.TopicConfig{
-			Partitions: partitions, Durability: braidlog.OS,
+			Partitions: partitions,
+			Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
 			Partitioner: partitioner.Priority(classify, []int{urgent}, partitioner.Key()),
 		})
 		if err != nil {

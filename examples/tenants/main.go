@@ -84,7 +84,10 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 
 // share appends what all tenants do, and has it read by two readers.
 func share(ctx context.Context, s *show.Stage, store *braidlog.Store, name string, p partitioner.Partitioner) (*tally, error) {
-	topic, err := store.CreateTopic(ctx, name, braidlog.TopicConfig{Partitions: partitions, Partitioner: p, Durability: braidlog.OS})
+	topic, err := store.CreateTopic(ctx, name, braidlog.TopicConfig{
+		Partitions: partitions, Partitioner: p,
+		Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,8 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 // returns where each job is.
 func share(ctx context.Context, s *show.Stage, store *braidlog.Store, name string, p partitioner.Partitioner) ([]braidlog.Record, error) {
 	topic, err := store.CreateTopic(ctx, name, braidlog.TopicConfig{
-		Partitions: len(speeds), Partitioner: p, Durability: braidlog.OS,
+		Partitions: len(speeds), Partitioner: p,
+		Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
 	})
 	if err != nil {
 		return nil, err

@@ -67,7 +67,10 @@ func play(ctx context.Context, s *show.Stage) (_ any, err error) {
 	var skew [3]float64
 	var disorder [3]int
 	for i, k := range keys {
-		topic, err := store.CreateTopic(ctx, "by-"+k.name, braidlog.TopicConfig{Partitions: partitions, Durability: braidlog.OS})
+		topic, err := store.CreateTopic(ctx, "by-"+k.name, braidlog.TopicConfig{
+			Partitions: partitions,
+			Durability: braidlog.OS, SegmentBytes: show.SegmentBytes,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,11 @@ import (
 	"github.com/braidlog/braidlog"
 )
 
+// SegmentBytes is enough for the few records of an example. It is not the size to
+// choose, which is the default; but under the race detector a partition takes as
+// much memory, and there are many.
+const SegmentBytes = 1 << 20
+
 // A Stage is where a program plays: its directory and its audience.
 type Stage struct {
 	Dir  string // there is a directory of this name, or there will be

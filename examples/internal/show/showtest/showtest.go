@@ -47,9 +47,23 @@ func Run(t *testing.T, ctx context.Context, p show.Program, args ...string) (sta
 	return status, out.String(), errs.String()
 }
 
+// memory is where a directory is not on a disk, if there is such a place.
+const memory = "/dev/shm"
+
+// tempDir is t.TempDir, in memory: what is tested here is not the disk, and a
+// hundred partitions that are made and closed in every run wait long for it.
+func tempDir(t *testing.T) string {
+	dir, err := os.MkdirTemp(memory, "braidlog-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 // useTemp has temporary directories made in one of their own.
 func useTemp(t *testing.T) string {
-	temp := t.TempDir()
+	temp := tempDir(t)
 	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
 		t.Setenv(name, temp)
 	}
@@ -99,7 +113,7 @@ func checkDocument(t *testing.T, name, story string) {
 
 // checkDirectory requires that -dir keeps a store, and no second one.
 func checkDirectory(t *testing.T, p show.Program) {
-	dir := filepath.Join(t.TempDir(), "new")
+	dir := filepath.Join(tempDir(t), "new")
 	status, _, stderr := Run(t, context.Background(), p, "-dir", dir)
 	require.Zero(t, status, stderr)
 	store, err := braidlog.Open(dir, braidlog.Options{})
