@@ -8,6 +8,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -70,7 +71,7 @@ func (s *Store) makeArchive(dir fs.Dir) error {
 	}
 	for _, e := range found {
 		if e.Name != topicsDir && e.Name != storeFile+".tmp" { // what a crash may have left
-			return fmt.Errorf("%w archive directory: it is not empty, it has %s", ErrInvalid, shorten(e.Name))
+			return fmt.Errorf("%w archive directory: it is not empty, it has %s", ErrInvalid, naming.Shorten(e.Name))
 		}
 	}
 	if err = makeDir(dir, topicsDir); err != nil {

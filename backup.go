@@ -13,6 +13,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -142,7 +143,7 @@ func (b *backup) wantEmpty() error {
 	for _, e := range found {
 		switch {
 		case e.Name != partialFile:
-			return fmt.Errorf("%w directory: it is not empty, it has %s", ErrInvalid, shorten(e.Name))
+			return fmt.Errorf("%w directory: it is not empty, it has %s", ErrInvalid, naming.Shorten(e.Name))
 		case !b.marked:
 			return fmt.Errorf("%w directory: it has %w", ErrInvalid, ErrPartialBackup)
 		}

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
 )
@@ -429,46 +429,10 @@ func orStored[T comparable](field *T, stored T) {
 	}
 }
 
-const maxNameBytes = 200
-
 // checkName returns why a topic cannot have this name.
 func checkName(name string) error {
-	if name == "" || len(name) > maxNameBytes {
-		return fmt.Errorf("%w topic name: %q has %d bytes, want 1 to %d", ErrInvalid, shorten(name), len(name), maxNameBytes)
-	}
-	for i, c := range []byte(name) {
-		if !nameByte(c) && (i == 0 || c != '.' && c != '-') {
-			return fmt.Errorf("%w topic name: %q has %q at byte %d, want letters, digits, '_', and behind the first '.' and '-'", ErrInvalid, name, c, i)
-		}
-	}
-	if isDevice(name) {
-		return fmt.Errorf("%w topic name: %q is a device on Windows", ErrInvalid, name)
+	if err := naming.Check(name); err != nil {
+		return fmt.Errorf("%w topic name: %w", ErrInvalid, err)
 	}
 	return nil
-}
-
-// shorten keeps a name of any length out of an error message.
-func shorten(name string) string {
-	if len(name) > maxNameBytes {
-		return name[:maxNameBytes] + "…"
-	}
-	return name
-}
-
-func nameByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
-}
-
-// isDevice reports whether Windows takes a file of this name for a device, as
-// it does whatever follows the first dot.
-func isDevice(name string) bool {
-	base, _, _ := strings.Cut(strings.ToUpper(name), ".")
-	switch base {
-	case "CON", "PRN", "AUX", "NUL":
-		return true
-	}
-	if len(base) != 4 || base[3] < '1' || base[3] > '9' {
-		return false
-	}
-	return base[:3] == "COM" || base[:3] == "LPT"
 }

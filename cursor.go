@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -131,11 +132,11 @@ func (c *Cursor) MarshalText() ([]byte, error) {
 func (c *Cursor) UnmarshalText(text []byte) error {
 	parts := strings.Split(string(text), ":")
 	if len(parts) != 3 || parts[0] != cursorVersion {
-		return fmt.Errorf("place cursor of %s: %w text: %q", c.t.name, ErrInvalid, shorten(string(text)))
+		return fmt.Errorf("place cursor of %s: %w text: %q", c.t.name, ErrInvalid, naming.Shorten(string(text)))
 	}
 	var id meta.ID
 	if err := id.UnmarshalText([]byte(parts[1])); err != nil || id != c.t.id {
-		return fmt.Errorf("place cursor of %s: %w text: it is of topic %s, not %s", c.t.name, ErrInvalid, shorten(parts[1]), c.t.id)
+		return fmt.Errorf("place cursor of %s: %w text: it is of topic %s, not %s", c.t.name, ErrInvalid, naming.Shorten(parts[1]), c.t.id)
 	}
 	offsets := strings.Split(parts[2], ",")
 	if len(offsets) != len(c.readers) {

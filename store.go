@@ -15,6 +15,7 @@ import (
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/internal/relay"
 	"github.com/braidlog/braidlog/partition"
 )
@@ -444,7 +445,7 @@ func (s *Store) findLocked(name string) (*Topic, error) {
 	if err := s.broken[name]; err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("topic %s: %w", shorten(name), ErrTopicNotFound)
+	return nil, fmt.Errorf("topic %s: %w", naming.Shorten(name), ErrTopicNotFound)
 }
 
 // check does what all operations on topics begin with.
@@ -457,7 +458,7 @@ func (s *Store) check(ctx context.Context, op, name string) error {
 		err = checkName(name)
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", op, shorten(name), err)
+		return fmt.Errorf("%s %s: %w", op, naming.Shorten(name), err)
 	}
 	return nil
 }
