@@ -1,9 +1,13 @@
 package consumergroup
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,7 +132,33 @@ type Ledger struct {
 	p    *partition.Partition // immutable
 	opts LedgerOptions        // immutable
 
-	mu sync.Mutex
+	ctx    context.Context // immutable; ended by Close
+	cancel func()
+	// upkeep is held, one place, by who writes a snapshot and trims the log, and
+	// by who does not want it trimmed.
+	upkeep chan struct{}
+
+	// mu is not held while something is written. With ReadOnly the log is read
+	// under it.
+	mu      sync.Mutex
+	state   ledgerState // guarded by mu; of the records that are durable
+	damage  error       // guarded by mu; why state is not to be relied on
+	failed  error       // guarded by mu; why nothing is written any more
+	commits int64       // guarded by mu; acknowledged
+	closing bool        // guarded by mu
+
+	snapshotBytes int64 // guarded by mu; of the last snapshot
+	grown         int64 // guarded by mu; what the log has behind the beginning of that
+	compacting    bool  // guarded by mu; a goroutine writes a snapshot
+
+	calls   []func() // guarded by mu; callbacks to be run
+	calling bool     // guarded by mu; a goroutine runs them
+
+	reader *partition.Reader // guarded by mu; with ReadOnly, where following is
+	replay *ledgerReplay     // guarded by mu; and what it read
+
+	background sync.WaitGroup // snapshots
+	callbacks  sync.WaitGroup
 }
 
 // LedgerOptions configure a ledger. The zero value is the recommended setting.
@@ -143,55 +173,198 @@ type LedgerOptions struct {
 	OnTrouble func(what string, err error)
 }
 
+// DefaultSnapshotBytes is LedgerOptions.SnapshotBytes if nobody says.
+const DefaultSnapshotBytes = 1 << 20
+
+// LedgerConfig is how the partition of a ledger is to be opened.
+func LedgerConfig() partition.Config {
+	// A commit is one record, and that is at most a quarter of a segment.
+	return partition.Config{Durability: partition.Sync, SegmentBytes: 4 << 20}
+}
+
+// OpenLedger reads the ledger that is in a partition of level Sync. From then
+// on the partition is the ledger's, to append to, to trim and to close. One that
+// stands for a partition that could not be opened, and one that is damaged,
+// make a ledger whose Err says so.
+func OpenLedger(p *partition.Partition, o LedgerOptions) *Ledger {
+	if o.SnapshotBytes == 0 {
+		o.SnapshotBytes = DefaultSnapshotBytes
+	}
+	l := &Ledger{p: p, opts: o, upkeep: make(chan struct{}, 1), state: ledgerState{}}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o.ReadOnly {
+		l.followLocked()
+		return l
+	}
+	y := newReplay()
+	l.damage = cmp.Or(read(y, p), y.result())
+	if lost := p.Recovery().Lost; l.damage == nil && len(lost) > 0 && !p.Writable() {
+		l.damage = lost[0] // what was lost is not missed, but nothing can be written
+	}
+	l.takeOverLocked(y)
+	return l
+}
+
+// read reads the log from its beginning to its end.
+func read(y *ledgerReplay, p *partition.Partition) error {
+	if err := p.Recovery().Err; err != nil {
+		return err
+	}
+	r := p.NewReader(partition.First())
+	return errors.Join(y.read(r), r.Close())
+}
+
+func (l *Ledger) takeOverLocked(y *ledgerReplay) {
+	l.state, l.snapshotBytes, l.grown = y.state, y.snapshotBytes, y.grown
+}
+
+// followLocked reads what somebody else wrote since. If the beginning of the
+// log was trimmed away meanwhile, it begins anew. What is known stays until
+// there is something whole to take its place.
+func (l *Ledger) followLocked() {
+	err := l.p.Recovery().Err
+	for tries := 0; err == nil && tries < 2; tries++ {
+		if l.reader == nil {
+			l.reader, l.replay = l.p.NewReader(partition.First()), newReplay()
+		}
+		if err = l.replay.read(l.reader); err == nil {
+			break
+		}
+		l.reader.Close() //nolint:errcheck // it gives back memory
+		l.reader = nil
+		switch {
+		case errors.Is(err, partition.ErrClosed):
+			return // what is known stays
+		case errors.Is(err, partition.ErrOffsetOutOfRange) && tries == 0:
+			err = nil // it was trimmed
+		}
+	}
+	if err == nil {
+		err = l.replay.result()
+	}
+	l.damage = err
+	if l.replay != nil && (err == nil || len(l.state) == 0) {
+		l.takeOverLocked(l.replay)
+	}
+}
+
+// look locks the ledger and has it know what is on disk.
+func (l *Ledger) look() (unlock func()) {
+	l.mu.Lock()
+	if l.opts.ReadOnly {
+		l.followLocked()
+	}
+	return l.mu.Unlock
+}
+
+// Partition returns the partition that holds the ledger. It is the ledger's to
+// close.
+func (l *Ledger) Partition() *partition.Partition { return l.p }
+
 // Groups returns the names of all groups, sorted.
-func (l *Ledger) Groups() []string { panic("soon") }
+func (l *Ledger) Groups() []string {
+	defer l.look()()
+	return slices.Sorted(maps.Keys(l.state))
+}
 
 // Spec returns what a group was opened with; ok is false if it never was.
-func (l *Ledger) Spec(group string) (s Spec, ok bool) { panic("soon") }
-
-// SetSpec stores what a group is opened with, and makes the group if it does
-// not exist. It is durable when SetSpec returns nil.
-func (l *Ledger) SetSpec(ctx context.Context, group string, s Spec) error { panic("soon") }
-
-// Begin stores where a group was decided to begin, so that it cannot change
-// later. It is not a commit. A partition that the ledger has a position of
-// keeps that: what is in force, Position tells.
-func (l *Ledger) Begin(ctx context.Context, group string, starts []Committed) error { panic("soon") }
-
-// Commit stores how far a group is, all of c or nothing, and returns when that
-// is durable; with all other commits of the store it shares one sync. If ctx
-// ends meanwhile the error is partition.ErrOutcomeUnknown: it may be stored,
-// and is in force if it was. No error but that one leaves it in doubt. None of
-// c is stored if one of it is invalid, or all of it is larger than 1 MiB.
-func (l *Ledger) Commit(ctx context.Context, group string, c []Committed) error { panic("soon") }
-
-// CommitAsync is Commit that does not wait to be durable; it waits only for
-// room in the buffers. done is called once, later, on a goroutine of the
-// ledger, under no lock, in the order of the commits; it must not close the
-// ledger. An error returned means that done is not called and nothing is
-// stored. A nil done is allowed.
-func (l *Ledger) CommitAsync(group string, c []Committed, done func(error)) error { panic("soon") }
+func (l *Ledger) Spec(group string) (s Spec, ok bool) {
+	defer l.look()()
+	g := l.state[group]
+	if g == nil || g.spec == nil {
+		return Spec{}, false
+	}
+	s = *g.spec
+	s.Topics = slices.Clone(s.Topics)
+	return s, true
+}
 
 // Position returns a group's position in one partition. If kind is
 // PositionNone, c is zero.
 func (l *Ledger) Position(group string, topic TopicID, number int) (c Committed, kind PositionKind) {
-	panic("soon")
+	defer l.look()()
+	g := l.state[group]
+	if g == nil {
+		return Committed{}, PositionNone
+	}
+	p := g.at[ledgerPlace{topic, number}]
+	return p.clone(), p.kind
+}
+
+func (c Committed) clone() Committed {
+	c.Metadata = bytes.Clone(c.Metadata)
+	return c
 }
 
 // Positions returns what a group committed, sorted by topic, topic id and
 // partition. Where it only began is not among it.
-func (l *Ledger) Positions(group string) []Committed { panic("soon") }
+func (l *Ledger) Positions(group string) []Committed { return l.positions(group, PositionCommitted) }
 
-// DeleteGroup forgets a group. ErrGroupNotFound if there is none of that name.
-func (l *Ledger) DeleteGroup(ctx context.Context, group string) error { panic("soon") }
+// Starts returns where a group was decided to begin, in partitions that it did
+// not commit since, sorted likewise.
+func (l *Ledger) Starts(group string) []Committed { return l.positions(group, PositionStarted) }
 
-// DeleteTopic forgets what groups know of a topic.
-func (l *Ledger) DeleteTopic(ctx context.Context, id TopicID) error { panic("soon") }
+func (l *Ledger) positions(group string, kind PositionKind) []Committed {
+	defer l.look()()
+	g := l.state[group]
+	if g == nil {
+		return nil
+	}
+	all := g.of(kind)
+	for i := range all {
+		all[i] = all[i].clone()
+	}
+	return all
+}
 
 // Durable returns the greatest offset that any group committed in a partition,
 // 0 if none did. At level Sync every record below it was durable then.
-func (l *Ledger) Durable(topic TopicID, number int) int64 { panic("soon") }
+func (l *Ledger) Durable(topic TopicID, number int) (offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, g := range l.state {
+		if p := g.at[ledgerPlace{topic, number}]; p.kind == PositionCommitted {
+			offset = max(offset, p.Offset)
+		}
+	}
+	return offset
+}
 
 // Err returns why the ledger is not to be relied on: the partition could not
 // be opened, is damaged, or failed. Nil: it is sound.
-func (l *Ledger) Err() error { panic("soon") }
+func (l *Ledger) Err() error {
+	defer l.look()()
+	return l.errLocked()
+}
+
+func (l *Ledger) errLocked() error { return cmp.Or(l.damage, l.failed) }
+
+// LedgerStats are figures of a ledger, counted since it was opened.
+type LedgerStats struct {
+	Groups  int   `json:"groups"`  // that there are
+	Commits int64 `json:"commits"` // acknowledged, of any number of partitions each
+	Syncs   int64 `json:"syncs"`   // of the log's files, for whatever reason
+	Bytes   int64 `json:"bytes"`   // of the log
+}
+
+// Stats returns figures of the ledger as it is now.
+func (l *Ledger) Stats() LedgerStats {
+	p := l.p.Stats()
+	defer l.look()()
+	return LedgerStats{Groups: len(l.state), Commits: l.commits, Syncs: p.Syncs, Bytes: p.Bytes}
+}
+
+// Close makes everything that was committed durable, has the callbacks run, and
+// closes the partition. A second Close returns partition.ErrClosed.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	l.closing = true
+	l.mu.Unlock()
+	l.cancel()
+	l.background.Wait()
+	err := l.p.Close()
+	l.callbacks.Wait()
+	return err
+}
