@@ -29,7 +29,8 @@ const partialText = "A backup was begun here and did not end. Nothing in this di
 //
 // The copy is of one moment soon after the call: it has all that was
 // acknowledged by then, at any level, of all topics; and if it has a record, it
-// has everything that was acknowledged before that one's append began. When
+// has everything that was acknowledged before that one's append began. So what
+// groups committed is in it, and the records that they had read by then. When
 // Backup returns nil it is on disk. What retention or a trim removes while it
 // is being made may be missing.
 //
@@ -180,53 +181,76 @@ func (s *Store) refusePartial() error {
 	return errors.Join(fmt.Errorf("%w: there is %s", ErrPartialBackup, partialFile), f.Close())
 }
 
-// A frozen is a topic at the moment of which the copy is.
+// A moment is the store at the moment of which the copy is.
+type moment struct {
+	topics []*frozen           // sorted by name
+	groups *partition.Snapshot // the groups log
+	file   storeMeta           // store.json
+}
+
+// A frozen is a topic at that moment.
 type frozen struct {
 	meta  *topicMeta
 	parts []*partition.Snapshot
 	ends  []*checkpointLine // filled as the partitions are copied; nil: nothing to say
 }
 
-// freeze returns the topics, sorted by name, and what store.json says, at one
-// moment.
-func (s *Store) freeze() (topics []*frozen, file storeMeta, err error) {
+// freeze returns the store as it is at one moment.
+func (s *Store) freeze() (*moment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, file, fmt.Errorf("store is %w", ErrClosed)
+		return nil, fmt.Errorf("store is %w", ErrClosed)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.broken)) {
-		return nil, file, s.broken[name]
+		return nil, s.broken[name]
 	}
+	m := &moment{}
 	var parts []*partition.Partition
 	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
 		t := s.topics[name]
 		st := t.state.Load()
-		topics = append(topics, &frozen{meta: t.meta(st.config, st.placement), ends: make([]*checkpointLine, len(t.parts))})
+		m.topics = append(m.topics, &frozen{meta: t.meta(st.config, st.placement), ends: make([]*checkpointLine, len(t.parts))})
 		parts = append(parts, t.parts...)
 	}
-	all := partition.Freeze(parts)
-	for _, t := range topics {
+	all := partition.Freeze(append(parts, s.ledger.Partition()))
+	for _, t := range m.topics {
 		n := len(t.ends)
 		t.parts, all = all[:n], all[n:]
 	}
+	m.groups = all[0]
 	s.file.mu.Lock()
 	defer s.file.mu.Unlock()
-	return topics, s.file.data, nil
+	m.file = s.file.data
+	return m, nil
 }
 
 // fill puts everything in the directory, durably.
 func (b *backup) fill(ctx context.Context) error {
-	topics, file, err := b.store.freeze()
+	// A snapshot of the groups log would have what it replaces trimmed, and so
+	// the whole copy.
+	release, err := b.store.ledger.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := b.store.freeze()
 	if err != nil {
 		return err
 	}
 	b.filled = true
-	if err = b.copyPartitions(ctx, topics); err != nil {
+	c := checkpointMeta{Format: meta.Format, Epoch: m.file.Epoch, Partitions: []checkpointLine{}}
+	end, ok, err := m.groups.Copy(ctx, b.dir, groupsDir)
+	if ok {
+		c.Partitions = append(c.Partitions, groupsVouch.line(end))
+	}
+	if err == nil {
+		err = b.copyPartitions(ctx, m.topics)
+	}
+	if err != nil {
 		return err
 	}
-	c := checkpointMeta{Format: meta.Format, Epoch: file.Epoch, Partitions: []checkpointLine{}}
-	for _, t := range topics {
+	for _, t := range m.topics {
 		if err = checkContext(ctx); err == nil {
 			err = t.write(b.dir)
 		}
@@ -246,8 +270,8 @@ func (b *backup) fill(ctx context.Context) error {
 		return err
 	}
 	// It was written by no boot: nothing of it is in doubt.
-	file.Store, file.Boot = meta.NewID(), ""
-	return meta.Write(b.dir, storeFile, &file)
+	m.file.Store, m.file.Boot = meta.NewID(), ""
+	return meta.Write(b.dir, storeFile, &m.file)
 }
 
 // copyPartitions copies the partitions of all topics, side by side.
@@ -280,7 +304,8 @@ func (t *frozen) dir() string { return topicsDir + "/" + t.meta.Name }
 func (t *frozen) copyPartition(ctx context.Context, dir fs.Dir, i int) error {
 	c, ok, err := t.parts[i].Copy(ctx, dir.Sub(t.dir()+"/"+partitionsDir), strconv.Itoa(i))
 	if err == nil && ok {
-		t.ends[i] = &checkpointLine{t.meta.Topic, i, c.End, c.Segment, c.Position, c.Time}
+		line := vouch{t.meta.Topic, i}.line(c)
+		t.ends[i] = &line
 	}
 	return err
 }
@@ -326,7 +351,7 @@ func (b *backup) clear() error {
 		}
 	}
 	if b.filled {
-		for _, name := range []string{topicsDir, checkpointFile, checkpointFile + ".tmp", storeFile, storeFile + ".tmp"} {
+		for _, name := range []string{topicsDir, groupsDir, checkpointFile, checkpointFile + ".tmp", storeFile, storeFile + ".tmp"} {
 			if err := fs.RemoveAll(b.dir, name); err != nil {
 				return err
 			}

@@ -55,6 +55,8 @@ type Options struct {
 	clock     *clock.Clock // nil: a new one
 	forceHeap bool         // no mapped windows
 	idle      bool         // no background worker: retention is enforced by hand
+
+	groupsSegment, groupsSnapshot int64 // of the groups log; 0: the defaults
 }
 
 // DefaultPartitions is how many partitions a topic gets if nobody says.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/braidlog/braidlog/consumergroup"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/partition"
@@ -20,6 +21,8 @@ var (
 	ErrNewerFormat        = errors.New("written by a newer braidlog")
 	ErrPartialBackup      = errors.New("an unfinished backup")
 	ErrLocked             = fs.ErrLocked
+
+	ErrGroupNotFound = consumergroup.ErrGroupNotFound
 
 	ErrClosed           = partition.ErrClosed
 	ErrOffsetOutOfRange = partition.ErrOffsetOutOfRange
@@ -81,7 +84,7 @@ func known(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &m), errors.As(err, &s):
+	case errors.As(err, &m), errors.As(err, &s), errors.Is(err, consumergroup.ErrNewerLedger):
 		return &markedError{err, ErrNewerFormat}
 	case errors.Is(err, meta.ErrCorrupt):
 		return &markedError{err, ErrCorrupt}

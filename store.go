@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/braidlog/braidlog/consumergroup"
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
@@ -45,6 +46,8 @@ type Store struct {
 	log      *relay.Relay[Event] // immutable; to cfg.Logger, nil without one
 	callback *relay.Relay[Event] // immutable; to cfg.OnEvent, nil without one
 	recovery Recovery            // immutable once Open returned
+
+	ledger *consumergroup.Ledger // immutable once Open returned; what groups remember
 
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
@@ -139,7 +142,7 @@ func open(path string, o Options) (s *Store, err error) {
 		return nil, errors.Join(err, s.dir.Close())
 	}
 	if err = s.load(); err != nil {
-		err = errors.Join(err, s.closeTopics())
+		err = errors.Join(err, s.closeLedger(), s.closeTopics())
 		s.shared.Close()
 		s.log.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
@@ -172,6 +175,7 @@ func (s *Store) load() error {
 		return err
 	}
 	if fresh {
+		s.openLedger()
 		return s.settle()
 	}
 	vouchers, err := s.loadCheckpoint()
@@ -179,6 +183,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	s.openLedger() // first: what groups committed tells what topics had
 	if err = s.loadTopics(vouchers); err != nil {
 		return err
 	}
@@ -205,12 +210,14 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 	if s.cfg.ReadOnly {
 		return false, fmt.Errorf("there is no store: %w", err)
 	}
-	left, err := s.dir.List(topicsDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	if len(left) > 0 {
-		return false, fmt.Errorf("%w: %s is missing, but there are topics", ErrCorrupt, storeFile)
+	for _, name := range []string{topicsDir, groupsDir} {
+		left, err := s.dir.List(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if len(left) > 0 {
+			return false, fmt.Errorf("%w: %s is missing, but there are %s", ErrCorrupt, storeFile, name)
+		}
 	}
 	if err = s.dir.Mkdir(topicsDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
@@ -307,7 +314,7 @@ func (s *Store) unsettled() bool {
 // end is not, so the position is left out.
 func (s *Store) oldMarks() (lines []checkpointLine) {
 	for v, c := range s.vouchers {
-		deleted := len(s.broken) == 0
+		deleted := len(s.broken) == 0 && v != groupsVouch
 		for _, t := range s.topics {
 			deleted = deleted && t.id != v.topic
 		}
@@ -322,6 +329,10 @@ func (s *Store) oldMarks() (lines []checkpointLine) {
 type vouch struct {
 	topic     meta.ID
 	partition int
+}
+
+func (v vouch) line(c partition.Checkpoint) checkpointLine {
+	return checkpointLine{v.topic, v.partition, c.End, c.Segment, c.Position, c.Time}
 }
 
 // loadCheckpoint reads where the partitions ended. A checkpoint that is
@@ -508,6 +519,9 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	if err = s.deleteLocked(t, name); err != nil {
 		return fmt.Errorf("delete topic %s: %w", name, known(err))
 	}
+	if t != nil { // of one that could not be opened nobody knows the id
+		s.forgetTopic(ctx, t)
+	}
 	return nil
 }
 
@@ -556,7 +570,7 @@ func (s *Store) close() error {
 		return fmt.Errorf("close store: %w", ErrClosed)
 	}
 	s.closed = true
-	err := s.closeTopics()
+	err := errors.Join(s.closeLedger(), s.closeTopics())
 	s.shared.Close()
 	if !s.cfg.ReadOnly {
 		err = errors.Join(err, s.writeCheckpoint())
@@ -599,10 +613,15 @@ func (s *Store) writeCheckpoint() error {
 		t := s.topics[name]
 		for i, p := range t.parts {
 			if end, ok := p.Checkpoint(); ok {
-				c.Partitions = append(c.Partitions, checkpointLine{t.id, i, end.End, end.Segment, end.Position, end.Time})
-				delete(s.vouchers, vouch{t.id, i})
+				v := vouch{t.id, i}
+				c.Partitions = append(c.Partitions, v.line(end))
+				delete(s.vouchers, v)
 			}
 		}
+	}
+	if end, ok := s.ledger.Partition().Checkpoint(); ok {
+		c.Partitions = append(c.Partitions, groupsVouch.line(end))
+		delete(s.vouchers, groupsVouch)
 	}
 	c.Partitions = append(c.Partitions, s.oldMarks()...)
 	return meta.Write(s.dir, checkpointFile, &c)

@@ -299,6 +299,7 @@ func (s *Store) openPartition(t *Topic, parent fs.Dir, i int, vouchers map[vouch
 		Shared:     s.shared,
 		Checkpoint: vouchers[vouch{t.id, i}],
 		Clean:      s.file.vouched,
+		Committed:  s.ledger.Durable(t.id, i),
 		SameBoot:   s.file.sameBoot,
 		Validate:   s.cfg.Validate,
 		Quota:      t.quota,

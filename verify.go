@@ -27,7 +27,7 @@ type VerifyProgress struct {
 	Damaged                     int // ranges found so far
 }
 
-// Verify reads every segment of every topic, checks every header and every
+// Verify reads every segment of every topic and of the groups log, checks every header and every
 // batch, and reports each damaged range in bytes and offsets. Nothing is
 // changed; appends and reads go on meanwhile. It reads side by side, as many
 // segments as there are processors.
@@ -69,7 +69,8 @@ func (s *Store) Verify(ctx context.Context, progress ...func(VerifyProgress)) (V
 }
 
 // allPartitions returns the partitions of all topics, by topic and number, and
-// why topics could not be opened.
+// behind them that of the groups log if there is one; and why topics could not
+// be opened.
 func (s *Store) allPartitions() (parts []*partition.Partition, broken []error, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,6 +84,9 @@ func (s *Store) allPartitions() (parts []*partition.Partition, broken []error, e
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
 		parts = append(parts, s.topics[name].parts...)
+	}
+	if s.groupsUsed() {
+		parts = append(parts, s.ledger.Partition())
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.broken)) {
 		broken = append(broken, s.broken[name])
