@@ -240,15 +240,15 @@ func (b *backup) fill(ctx context.Context) error {
 	}
 	b.filled = true
 	c := checkpointMeta{Format: meta.Format, Epoch: m.file.Epoch, Partitions: []checkpointLine{}}
+	if err = b.copyPartitions(ctx, m.topics); err != nil {
+		return err
+	}
 	end, ok, err := m.groups.Copy(ctx, b.dir, groupsDir)
-	if ok {
-		c.Partitions = append(c.Partitions, groupsVouch.line(end))
-	}
-	if err == nil {
-		err = b.copyPartitions(ctx, m.topics)
-	}
 	if err != nil {
 		return err
+	}
+	if ok {
+		c.Partitions = append(c.Partitions, groupsVouch.line(end))
 	}
 	for _, t := range m.topics {
 		if err = checkContext(ctx); err == nil {

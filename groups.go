@@ -51,14 +51,6 @@ func (s *Store) openLedger() {
 	}
 }
 
-// closeLedger closes the groups log, if it was opened.
-func (s *Store) closeLedger() error {
-	if s.ledger == nil {
-		return nil
-	}
-	return s.ledger.Close()
-}
-
 // groupsUsed reports whether there is a groups log, or something in its place.
 func (s *Store) groupsUsed() bool {
 	p := s.ledger.Partition()

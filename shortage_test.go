@@ -146,7 +146,7 @@ func (w *world) goesOn(at string) {
 			require.True(w.t, w.hurt || p.Writable(), "%s: %s/%d failed", at, t.name, p.Number())
 		}
 	}
-	if w.s.unsettled() {
+	if w.s.unsettled() || w.s.ledger.Err() != nil {
 		reopens()(w)
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.topics)) {

@@ -142,7 +142,7 @@ func open(path string, o Options) (s *Store, err error) {
 		return nil, errors.Join(err, s.dir.Close())
 	}
 	if err = s.load(); err != nil {
-		err = errors.Join(err, s.closeLedger(), s.closeTopics())
+		err = errors.Join(err, s.closeLogs())
 		s.shared.Close()
 		s.log.Close()
 		return nil, errors.Join(err, s.lock.Close(), s.dir.Close())
@@ -570,7 +570,7 @@ func (s *Store) close() error {
 		return fmt.Errorf("close store: %w", ErrClosed)
 	}
 	s.closed = true
-	err := errors.Join(s.closeLedger(), s.closeTopics())
+	err := s.closeLogs()
 	s.shared.Close()
 	if !s.cfg.ReadOnly {
 		err = errors.Join(err, s.writeCheckpoint())
@@ -581,21 +581,29 @@ func (s *Store) close() error {
 	return nil
 }
 
-func (s *Store) closeTopics() error {
+// closeLogs closes the partitions of all topics and the groups log, side by
+// side.
+func (s *Store) closeLogs() error {
 	var g errgroup.Group
 	g.SetLimit(openAtOnce)
 	var errs []error
 	var mu sync.Mutex
+	closes := func(log io.Closer) {
+		g.Go(func() error {
+			if err := log.Close(); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if s.ledger != nil {
+		closes(s.ledger)
+	}
 	for _, t := range append(slices.Collect(maps.Values(s.topics)), s.retired...) {
 		for _, p := range t.parts {
-			g.Go(func() error {
-				if err := p.Close(); err != nil {
-					mu.Lock()
-					errs = append(errs, err)
-					mu.Unlock()
-				}
-				return nil
-			})
+			closes(p)
 		}
 	}
 	return errors.Join(g.Wait(), errors.Join(errs...))

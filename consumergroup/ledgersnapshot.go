@@ -26,6 +26,7 @@ func (l *Ledger) compact() {
 		l.grown = 0 // tried again when the log has grown as much again
 	}
 	l.mu.Unlock()
+	l.note(err)
 	if err != nil && l.ctx.Err() == nil {
 		l.trouble("could not shorten the groups log", err)
 	}

@@ -301,7 +301,22 @@ func (l *Ledger) put(ctx context.Context, w *ledgerWrite) error {
 	if err := w.pending.Then(w.concluded); err != nil {
 		return err
 	}
-	return l.p.Submit(ctx, &record.Run{Records: []record.Record{{Value: value}}}, &w.pending)
+	err := l.p.Submit(ctx, &record.Run{Records: []record.Record{{Value: value}}}, &w.pending)
+	l.note(err)
+	return err
+}
+
+// note takes down an error of the partition if it is why nothing is written any
+// more.
+func (l *Ledger) note(err error) {
+	if err == nil || errors.Is(err, partition.ErrClosed) || l.p.Writable() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil && !l.closing {
+		l.failed = err
+	}
 }
 
 // checkGroup returns why a group that a record would make cannot have its name.
@@ -337,11 +352,10 @@ func (w *ledgerWrite) wait(ctx context.Context) error {
 // concluded is called by the partition, in the order of the log.
 func (w *ledgerWrite) concluded(offset int64, err error) {
 	l := w.l
+	l.note(err)
 	l.mu.Lock()
 	if err == nil {
 		l.tookLocked(w, offset)
-	} else if l.failed == nil && (errors.Is(err, partition.ErrFailed) || errors.Is(err, partition.ErrOutcomeUnknown)) {
-		l.failed = err
 	}
 	if w.done != nil {
 		l.callLocked(func() { w.done(err) })
