@@ -270,3 +270,40 @@ func appendFrom(b *testing.B, topic *Topic, goroutines, n int) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkCommit has 64 members of a group commit, a partition each: as fast as
+// they can, and 10,000 commits a second in all.
+func BenchmarkCommit(b *testing.B) {
+	const members, every = 64, 64 * time.Second / 10_000
+	run := func(b *testing.B, pace time.Duration) {
+		s, dir := benchStore(b)
+		topic := ensure(b, s, TopicConfig{Partitions: members})
+		before := s.ledger.Stats()
+		measure(b, 64*members, syncer(b, dir, 1), func(n int) {
+			var wg sync.WaitGroup
+			for g := range members {
+				wg.Go(func() { commitsPaced(b, s, topic, g, n/members, pace) })
+			}
+			wg.Wait()
+		})
+		after := s.ledger.Stats()
+		b.ReportMetric(float64(after.Commits-before.Commits)/float64(after.Syncs-before.Syncs), "commits/sync")
+	}
+	b.Run("fast", func(b *testing.B) { run(b, 0) })
+	b.Run("paced", func(b *testing.B) { run(b, every) })
+}
+
+// commitsPaced commits n times, one each pace if the last one is done by then.
+func commitsPaced(b *testing.B, s *Store, topic *Topic, number, n int, pace time.Duration) {
+	due := time.Now().Add(pace * time.Duration(number) / 64)
+	for i := range n {
+		if pace > 0 {
+			time.Sleep(time.Until(due))
+			due = due.Add(pace)
+		}
+		if err := commitTo(s, "workers", topic, number, int64(i)); err != nil {
+			b.Error(err)
+			return
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -169,8 +170,8 @@ func TestADamagedGroupsLog(t *testing.T) {
 		is         error
 	}{
 		"a bit":           {func(b []byte) []byte { b[1024+60] ^= 1; return b }, true, ErrCorrupt},
-		"the last commit": {func(b []byte) []byte { b[len(b)-10] ^= 1; return b }, true, ErrCorrupt},
-		"cut short":       {func(b []byte) []byte { return b[:len(b)-60] }, true, ErrCorrupt},
+		"the last commit": {func(b []byte) []byte { b[len(b)-markerBytes-10] ^= 1; return b }, true, ErrCorrupt},
+		"cut short":       {func(b []byte) []byte { return b[:len(b)-markerBytes-10] }, true, ErrCorrupt},
 		"both headers":    {func(b []byte) []byte { clear(b[:1024]); return b }, true, ErrCorrupt},
 		"a newer segment": {newerSegment, false, ErrNewerFormat},
 	} {
@@ -220,6 +221,9 @@ func TestADamagedGroupsLog(t *testing.T) {
 	}
 }
 
+// markerBytes is how long the marker is that a log ends with when it was closed.
+const markerBytes = 48
+
 // ignoreDamage drops the error of closing what could not be opened.
 func ignoreDamage(err error) error {
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewerFormat) {
@@ -239,7 +243,10 @@ func TestAGroupsLogThatIsDamagedWhileOpen(t *testing.T) {
 	}
 	_, err := s.RepairGroups(bg)
 	require.ErrorIs(t, err, ErrNotDamaged)
-	change(t, m, "/store/groups/00000000000000000000.log", func(b []byte) []byte { b[1024+60] ^= 1; return b })
+	f, err := s.dir.Open(groupsDir+"/00000000000000000000.log", true)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("damage"), 1024+60)
+	require.NoError(t, errors.Join(err, f.Close()))
 	r, err := s.Verify(bg)
 	require.NoError(t, err)
 	require.Len(t, r.Damaged, 1)
@@ -267,6 +274,8 @@ func TestGroupsOfAStoreThatIsReadOnly(t *testing.T) {
 		require.NoError(t, commitTo(s, "workers", topic, 0, int64(i)))
 	}
 	require.NoError(t, s.Close())
+	// It may take a second to notice that there is a groups log now.
+	require.Eventually(t, func() bool { return len(r.Groups()) > 0 }, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, []string{"workers"}, r.Groups())
 	require.Equal(t, int64(99), committed(r, "workers", topic, 0))
 	require.ErrorIs(t, r.DeleteGroup(bg, "workers"), ErrReadOnly)

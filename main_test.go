@@ -16,6 +16,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(killEnv) != "" {
 		appendUntilKilled()
 	}
+	if os.Getenv(killGroupsEnv) != "" {
+		commitUntilKilled()
+	}
 	if os.Getenv(fillEnv) != "" {
 		fillUntilKilled()
 	}

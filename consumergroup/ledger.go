@@ -151,6 +151,8 @@ type Ledger struct {
 	grown         int64 // guarded by mu; what the log has behind the beginning of that
 	compacting    bool  // guarded by mu; a goroutine writes a snapshot
 
+	gathering ledgerGather // guarded by mu
+
 	calls   []func() // guarded by mu; callbacks to be run
 	calling bool     // guarded by mu; a goroutine runs them
 

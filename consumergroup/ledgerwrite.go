@@ -264,6 +264,8 @@ type ledgerWrite struct {
 	l       *Ledger
 	record  *ledgerRecord
 	bytes   int64
+	awaited bool  // somebody waits for it
+	refused error // why it was not submitted, of one of a crowd
 	pending partition.Pending
 	then    func(offset int64) // called under mu when the record is durable, before it takes effect; nil: nothing
 	done    func(error)        // called as CommitAsync says; nil: nobody
@@ -273,7 +275,7 @@ type ledgerWrite struct {
 
 // write writes a record and waits until it is in force.
 func (l *Ledger) write(ctx context.Context, r *ledgerRecord) error {
-	w, err := l.submit(ctx, &ledgerWrite{record: r})
+	w, err := l.submit(ctx, &ledgerWrite{record: r, awaited: true})
 	if err != nil {
 		return err
 	}
@@ -287,6 +289,9 @@ func (l *Ledger) submit(ctx context.Context, w *ledgerWrite) (*ledgerWrite, erro
 	}
 	if err := l.checkGroup(w.record); err != nil {
 		return nil, err
+	}
+	if w.awaited && w.record.kind == ledgerCommit {
+		return w, l.gather(ctx, w)
 	}
 	return w, l.put(ctx, w)
 }
