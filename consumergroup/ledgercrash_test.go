@@ -310,34 +310,40 @@ func failLedger(t *testing.T, n int64, fault error) bool {
 		}
 		return nil
 	})
+	failed := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprintf("operation %d, %s", n, what)
+	}
 	v, open := newLedgerView(), newLedgerView() // with what is in doubt, and without
 	inDoubt := false
 	for _, s := range ledgerLife() {
 		err := s.do(l.Ledger)
 		if err != nil && !errors.Is(err, partition.ErrOutcomeUnknown) && l.Err() == nil {
-			require.ErrorIs(t, err, fault, "%s at operation %d, %s", s.name, n, what)
+			require.ErrorIs(t, err, fault, "%s, %s", s.name, failed())
 			err = s.do(l.Ledger) // it goes on
-			require.NoError(t, err, "%s at operation %d, %s", s.name, n, what)
+			require.NoError(t, err, "%s, %s", s.name, failed())
 		}
 		if err == nil {
 			require.False(t, inDoubt, "a commit after a failure")
 			s.effect(&v)
-			require.Equal(t, fmt.Sprint(v), fmt.Sprint(l.view()), "%s at operation %d, %s", s.name, n, what)
+			require.Equal(t, fmt.Sprint(v), fmt.Sprint(l.view()), "%s, %s", s.name, failed())
 		} else if errors.Is(err, partition.ErrOutcomeUnknown) && !inDoubt {
 			inDoubt, open = true, v.clone()
 			s.effect(&open)
 		}
 		if err != nil {
-			require.Error(t, l.Err(), "%s at operation %d, %s: %v", s.name, n, what, err)
+			require.Error(t, l.Err(), "%s, %s: %v", s.name, failed(), err)
 		}
-		if fault == fs.ENOSPC && strings.HasPrefix(what, "write") {
+		if fault == fs.ENOSPC && strings.Contains(failed(), ", write") {
 			require.NoError(t, err, "a full disk is no failure")
 		}
 	}
 	l.idle()
 	mu.Lock()
-	defer mu.Unlock()
 	at := fmt.Sprintf("operation %d, %s, fails with %v", n, what, fault)
+	came := count >= n
+	mu.Unlock()
 	m.OnOp(nil)
 	images := []*fs.Mem{m.Kill(), m.Crash(func() bool { return false })}
 	_ = l.Close() // it says what failed
@@ -353,5 +359,5 @@ func failLedger(t *testing.T, n int64, fault error) bool {
 		require.NoError(t, l.Commit(ledgerContext, "late", []Committed{{Topic: "t", TopicID: ledgerTopic(9)}}), at)
 		l.close(t)
 	}
-	return count >= n
+	return came
 }
