@@ -1,0 +1,5 @@
+//go:build !race
+
+package consumergroup
+
+const ledgerStride = 1
