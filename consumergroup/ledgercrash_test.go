@@ -361,3 +361,66 @@ func failLedger(t *testing.T, n int64, fault error) bool {
 	}
 	return came
 }
+
+// Whichever bit of the log is flipped: either nothing is missing, or the ledger
+// says that something is, and after a repair it works.
+func TestLedgerFindsEveryFlippedBit(t *testing.T) {
+	m := fs.NewMem()
+	l := openLedgerOn(t, m, smallest)
+	for _, s := range ledgerLife() {
+		require.NoError(t, s.do(l.Ledger))
+	}
+	l.idle()
+	want := l.view()
+	l.close(t)
+	found, missing := 0, 0
+	names, err := m.OpenDir("/store/groups", false)
+	require.NoError(t, err)
+	files, err := names.List(".")
+	require.NoError(t, err)
+	require.NoError(t, names.Close())
+	for _, file := range files {
+		for at := int64(0); at < file.Size; at += ledgerStride {
+			damaged := m.Kill()
+			flipIn(t, damaged, file.Name, at, byte(1<<(at%8)))
+			l := openLedgerOn(t, damaged, smallest)
+			what := fmt.Sprintf("bit %d of byte %d of %s", at%8, at, file.Name)
+			if l.Err() == nil {
+				require.Equal(t, want, l.view(), what)
+				l.close(t)
+				continue
+			}
+			found++
+			require.Error(t, l.Commit(ledgerContext, "late", []Committed{{Topic: "t", TopicID: ledgerTopic(9)}}), what)
+			if _, err := l.Repair(ledgerContext); err == nil {
+				require.NoError(t, l.Commit(ledgerContext, "late", []Committed{{Topic: "t", TopicID: ledgerTopic(9)}}), what)
+				if !slices.Contains(l.Groups(), "a") {
+					missing++
+				}
+				repaired := l.view()
+				l.close(t)
+				expectLedger(t, damaged, repaired, what+", repaired")
+				continue
+			}
+			require.Equal(t, "partition.json", file.Name, what)
+			_ = l.Close() // it says what is wrong
+			l.shared.Close()
+			require.NoError(t, l.dir.Close())
+		}
+	}
+	require.Positive(t, found)
+	t.Logf("%d flips were found, %d cost a group", found, missing)
+}
+
+func flipIn(t *testing.T, m *fs.Mem, name string, at int64, bit byte) {
+	d, err := m.OpenDir("/store/groups", false)
+	require.NoError(t, err)
+	f, err := d.Open(name, true)
+	require.NoError(t, err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	require.NoError(t, err)
+	b[0] ^= bit
+	_, err = f.WriteAt(b, at)
+	require.NoError(t, errors.Join(err, f.Close(), d.Close()))
+}
