@@ -82,6 +82,9 @@ func (s *Store) RepairGroups(ctx context.Context) (partition.RepairReport, error
 // forgetTopic has groups forget a topic that was deleted. If that fails, what
 // they know of it is of no use and takes a little space.
 func (s *Store) forgetTopic(ctx context.Context, t *Topic) {
+	if s.ledger.Err() != nil {
+		return // that was told
+	}
 	if err := s.ledger.DeleteTopic(context.WithoutCancel(ctx), t.id); err != nil {
 		s.warn(t.name, "groups could not forget a topic that was deleted", err)
 	}
