@@ -72,7 +72,7 @@ func (s *Store) backUp(ctx context.Context, path string) error {
 	if err != nil {
 		return errors.Join(err, b.undo())
 	}
-	b.dir.Close() //nolint:errcheck // nothing is written through it
+	b.dir.Close() // #nosec G104 -- nothing is written through it
 	return nil
 }
 

@@ -200,7 +200,7 @@ func (d *dedup) leave(f *flight, o Outcome) {
 		d.conclude(f, o)
 		return
 	}
-	f.pending.Then(func(_ int64, err error) { d.conclude(f, outcomeOf(err)) }) //nolint:errcheck // the topic is closed then: nobody asks any more
+	f.pending.Then(func(_ int64, err error) { d.conclude(f, outcomeOf(err)) }) // #nosec G104 -- the topic is closed then: nobody asks any more
 }
 
 func outcomeOf(err error) Outcome {

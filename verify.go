@@ -57,7 +57,7 @@ func (s *Store) Verify(ctx context.Context, progress ...func(VerifyProgress)) (V
 			return nil
 		})
 	}
-	g.Wait() //nolint:errcheck // the functions return nil
+	g.Wait() // #nosec G104 -- the functions return nil
 	r := VerifyReport{Partitions: v.now.Partitions, Bytes: v.now.Bytes, Damaged: slices.Concat(v.found...)}
 	if ctx.Err() != nil {
 		return r, fmt.Errorf("verify store: %w", ctx.Err())

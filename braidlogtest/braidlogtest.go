@@ -152,7 +152,7 @@ func (s *Store) halt() {
 	s.t.Helper()
 	s.mem.Halt(ErrPowerOff)
 	s.mem.OnOp(nil)
-	s.Store.Close() //nolint:errcheck // it fails, since nothing can be written; what counts is that it ends
+	s.Store.Close() // #nosec G104 -- it fails, since nothing can be written; what counts is that it ends
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail, s.fuse, s.blown, s.spoiled = nil, -1, "", false

@@ -111,7 +111,7 @@ func (e Event) Log(l *slog.Logger) {
 	if e.Dropped != 0 {
 		r.Add("dropped", e.Dropped)
 	}
-	l.Handler().Handle(ctx, r) //nolint:errcheck // as a Logger does: there is nobody to tell
+	l.Handler().Handle(ctx, r) // #nosec G104 -- as a Logger does: there is nobody to tell
 }
 
 func (e Event) message() string {

@@ -133,7 +133,7 @@ func (f *follower) glance(start bool) {
 	}
 	defer f.mu.Unlock()
 	if f.run(false) == nil && start { // who reads on is told of the error
-		f.p.readMeta(&finding{}) //nolint:errcheck // likewise
+		f.p.readMeta(&finding{}) // #nosec G104 -- likewise
 	}
 }
 
@@ -312,7 +312,7 @@ func (f *follower) enter(next *segment.Segment) bool {
 		return false
 	}
 	if f.at.seg != nil {
-		f.at.seg.Seal() //nolint:errcheck // it writes nothing here
+		f.at.seg.Seal() // #nosec G104 -- it writes nothing here
 	}
 	next.Resume(index.New(next.ID, next.Base), 0)
 	next.Publish(segment.FirstFrame, next.Base)
@@ -711,7 +711,7 @@ func (f *follower) lookAfterLocked(now int64) int64 {
 func (f *follower) turnOver() {
 	p := f.p
 	before := p.visible.Load()
-	f.refresh(false) //nolint:errcheck // see above
+	f.refresh(false) // #nosec G104 -- see above
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f.busy = false

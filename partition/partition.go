@@ -345,7 +345,7 @@ func (p *Partition) Close() error {
 	p.mu.Unlock()
 	p.upkeep <- struct{}{} // who trims or repairs comes to an end first
 	defer func() { <-p.upkeep }()
-	p.takeFile(context.Background()) //nolint:errcheck // it fails only when its context ends
+	p.takeFile(context.Background()) // #nosec G104 -- it fails only when its context ends
 	err := p.finish()
 	p.ended.Store(true)
 	if p.follow != nil {
@@ -373,7 +373,7 @@ func (p *Partition) Close() error {
 
 // finish does the work of Close that needs the baton.
 func (p *Partition) finish() error {
-	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	p.commitBelow(math.MaxInt64) // #nosec G104 -- who appended is told
 	p.mu.Lock()
 	failed, begun := p.failed, p.begun
 	p.mu.Unlock()

@@ -61,7 +61,7 @@ func (p *Partition) Settle(ctx context.Context) error {
 	p.mu.Unlock()
 	done := p.syncSlot()
 	defer done()
-	p.commitBelow(target) //nolint:errcheck // who appended is told
+	p.commitBelow(target) // #nosec G104 -- who appended is told
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (p *Partition) syncSoonLocked() {
 	p.syncAsked = true
 	p.whenTakenLocked(func() {
 		done := p.anySyncSlot()
-		p.syncAll() //nolint:errcheck // it stays in failed or unsynced, where appends find it
+		p.syncAll() // #nosec G104 -- it stays in failed or unsynced, where appends find it
 		done()
 		p.pass()
 	})
@@ -337,7 +337,7 @@ func (p *Partition) putMarker() error {
 	end := t.next + 1
 	g := p.gatherLocked(noRecords, 0, markerBytes, now)
 	p.mu.Unlock()
-	p.commitBelow(end) //nolint:errcheck // it is that of the last one, which may be another
+	p.commitBelow(end) // #nosec G104 -- it is that of the last one, which may be another
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if g.err == nil {
@@ -378,7 +378,7 @@ func (p *Partition) Configure(ctx context.Context, config Config) error {
 // returned is called. The caller holds the baton.
 func (p *Partition) hold() (letGo func()) {
 	p.holdAppends()
-	p.awaitGrowth(context.Background()) //nolint:errcheck // it fails only when its context ends
+	p.awaitGrowth(context.Background()) // #nosec G104 -- it fails only when its context ends
 	return p.letAppend
 }
 
@@ -399,7 +399,7 @@ func (p *Partition) letAppend() {
 
 // change puts settings in force while nothing is appended.
 func (p *Partition) change(config Config) error {
-	p.commitBelow(math.MaxInt64) //nolint:errcheck // who appended is told
+	p.commitBelow(math.MaxInt64) // #nosec G104 -- who appended is told
 	mapped, now := p.canMap(config.Durability), p.Config()
 	var err error
 	switch {

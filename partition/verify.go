@@ -53,7 +53,7 @@ func (p *Partition) Verify(ctx context.Context, read func(bytes int64)) ([]*Corr
 			return nil
 		})
 	}
-	g.Wait() //nolint:errcheck // the functions return nil
+	g.Wait() // #nosec G104 -- the functions return nil
 	if end := p.End(); expected < end && p.damagedAtEnd() {
 		found[len(list)] = v.lost(nil, "", 0, 0, expected, end, errMissing)
 	}

@@ -303,7 +303,7 @@ func (r *Record) takeHeaders(b []byte) ([]byte, bool) {
 		if name, b, ok = takeBytes(b); !ok {
 			return nil, false
 		}
-		h.Key = unsafe.String(unsafe.SliceData(name), len(name))
+		h.Key = unsafe.String(unsafe.SliceData(name), len(name)) // #nosec G103 -- nobody writes to name while h lives
 		if h.Value, b, ok = takeBytesOrNil(b); !ok {
 			return nil, false
 		}

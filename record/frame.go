@@ -284,7 +284,7 @@ func storeLength(frame []byte, n uint32) {
 	if !nativeLittleEndian {
 		n = bits.ReverseBytes32(n)
 	}
-	atomic.StoreUint32((*uint32)(unsafe.Pointer(&frame[atLength])), n)
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&frame[atLength])), n) // #nosec G103 -- frames are aligned to 8
 }
 
 var nativeLittleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1

@@ -200,7 +200,7 @@ func (t *Files) dropLocked(h *handle) fs.File {
 // written: closing has nothing left to lose, so its error says nothing.
 func closeAll(files []fs.File) {
 	for _, f := range files {
-		f.Close() //nolint:errcheck // see above
+		f.Close() // #nosec G104 -- see above
 	}
 }
 

@@ -29,6 +29,6 @@ func populate(b []byte, from, to int64) {
 	page := int64(unix.Getpagesize())
 	from, to = from&^(page-1), min((to+page-1)&^(page-1), int64(len(b)))
 	if from < to {
-		unix.Madvise(b[from:to], unix.MADV_POPULATE_WRITE) //nolint:errcheck // a hint
+		unix.Madvise(b[from:to], unix.MADV_POPULATE_WRITE) // #nosec G104 -- a hint
 	}
 }
