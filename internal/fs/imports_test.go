@@ -2,6 +2,7 @@ package fs
 
 import (
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	iofs "io/fs"
@@ -85,6 +86,74 @@ func isForbidden(file, imported string) bool {
 	}
 	// The clock asks the system how long the machine was suspended.
 	return strings.HasPrefix(imported, "golang.org/x/sys/") && path.Dir(file) != "internal/clock"
+}
+
+// The library opens no port, starts no process and loads no code.
+func TestNoPortsAndNoProcesses(t *testing.T) {
+	module := os.DirFS("../..")
+	err := iofs.WalkDir(module, ".", func(name string, e iofs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && isExempt(name) && name != "internal/fs":
+			return iofs.SkipDir
+		case e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		imports, err := importsOf(module, name)
+		for _, i := range imports {
+			first, _, _ := strings.Cut(i, "/")
+			require.False(t, first == "net" || first == "plugin" || i == "os/exec", "%s imports %s", name, i)
+		}
+		return err
+	})
+	require.NoError(t, err)
+}
+
+// rootless are the functions that may give paths to package os: those that
+// work on the path of the directory itself, which the application chose.
+var rootless = []string{"openRoot", "makeDir", "syncParent", "existing", "holds", "bootID"}
+
+// Below the directory that was opened everything goes through os.Root.
+func TestPathsGoThroughRoot(t *testing.T) {
+	names, err := iofs.Glob(os.DirFS("."), "*.go")
+	require.NoError(t, err)
+	taking := []string{"Open", "OpenFile", "OpenRoot", "Create", "Mkdir", "MkdirAll", "Remove", "RemoveAll", "Rename", "Link", "Symlink",
+		"Lstat", "Stat", "Readlink", "ReadFile", "WriteFile", "ReadDir", "Truncate", "Chmod", "Chtimes"}
+	seen := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		require.NoError(t, err)
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			for _, used := range usesOfOS(f) {
+				if slices.Contains(taking, used) {
+					seen++
+					require.Contains(t, rootless, f.Name.Name, "%s: %s uses os.%s", name, f.Name.Name, used)
+				}
+			}
+		}
+	}
+	require.NotZero(t, seen)
+}
+
+// usesOfOS returns what a function uses of package os.
+func usesOfOS(f *ast.FuncDecl) (all []string) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if p, ok := s.X.(*ast.Ident); ok && p.Name == "os" {
+				all = append(all, s.Sel.Name)
+			}
+		}
+		return true
+	})
+	return all
 }
 
 func TestForbiddenImports(t *testing.T) {

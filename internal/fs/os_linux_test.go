@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -95,6 +96,71 @@ func openDescriptors(t *testing.T) int {
 	fds, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return len(fds)
+}
+
+// A program that closed its standard input has its number free. No file gets it.
+func TestNoFileTakesAStandardDescriptor(t *testing.T) {
+	d := openDir(t, OS{}, t.TempDir())
+	create(t, d, "there", "content")
+	saved, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(0))
+	defer func() {
+		require.NoError(t, unix.Dup3(saved, 0, 0))
+		require.NoError(t, unix.Close(saved))
+	}()
+	before := openDescriptors(t)
+	var open []io.Closer
+	for _, way := range []func() (File, error){
+		func() (File, error) { return d.Create("made") },
+		func() (File, error) { return d.Open("there", true) },
+		func() (File, error) { return d.Open("there", false) },
+	} {
+		f, err := way()
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, f.(*osFile).fd, 3)
+		open = append(open, f)
+	}
+	lock, err := d.Lock("LOCK", "me")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, lock.(*osLock).file.Fd(), uintptr(3))
+	_, err = d.Lock("LOCK", "somebody else")
+	require.ErrorIs(t, err, ErrLocked, "moved or not")
+	_, err = unix.Write(0, []byte("printed"))
+	require.Error(t, err)
+	for _, c := range append(open, lock) {
+		require.NoError(t, c.Close())
+	}
+	require.Equal(t, before, openDescriptors(t))
+	require.Equal(t, "content", content(t, d, "there"))
+}
+
+// A file that is moved is the same one: written to, mapped and locked as ever,
+// and not handed to programs that are started.
+func TestMovedFileWorks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	saved, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(0))
+	defer func() {
+		require.NoError(t, unix.Dup3(saved, 0, 0))
+		require.NoError(t, unix.Close(saved))
+	}()
+	low, err := os.Create(path)
+	require.NoError(t, err)
+	require.Zero(t, low.Fd())
+	f, err := aboveStd(low)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("content"), 0)
+	require.NoError(t, err)
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+	require.NoError(t, err)
+	require.NotZero(t, flags&unix.FD_CLOEXEC)
+	require.Equal(t, path, f.Name())
+	require.NoError(t, f.Close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "content", string(b))
 }
 
 // Whichever way a file was linked, its bytes are there once.

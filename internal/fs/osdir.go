@@ -178,7 +178,7 @@ func (d *osDir) create(p string) (*os.File, error) {
 	if p == "." {
 		return nil, ErrExist
 	}
-	return d.root.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	return d.openAbove(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 }
 
 func (d *osDir) Open(name string, write bool) (File, error) {
@@ -209,7 +209,7 @@ func (d *osDir) openRegular(p string, flag int) (*os.File, error) {
 		if !was.Mode().IsRegular() {
 			return nil, ErrNotRegular
 		}
-		f, err := d.root.OpenFile(p, flag, 0)
+		f, err := d.openAbove(p, flag, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -223,6 +223,15 @@ func (d *osDir) openRegular(p string, flag int) (*os.File, error) {
 		}
 	}
 	return nil, errReplaced
+}
+
+// openAbove is the only way to the bytes of a file.
+func (d *osDir) openAbove(p string, flag int, mode os.FileMode) (*os.File, error) {
+	f, err := d.root.OpenFile(p, flag, mode)
+	if err != nil {
+		return nil, err
+	}
+	return aboveStd(f)
 }
 
 func (d *osDir) openDir(name string) (*os.File, error) {
