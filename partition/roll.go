@@ -32,7 +32,10 @@ func (p *Partition) tailToLocked(seg *segment.Segment) {
 }
 
 func (p *Partition) place() segment.Place {
-	return segment.Place{Dir: p.dir, Files: p.shared.files, Cache: p.config.Load().IndexCache, ReadOnly: p.opts.ReadOnly}
+	return segment.Place{
+		Dir: p.dir, Files: p.shared.files, Cache: p.config.Load().IndexCache, ReadOnly: p.opts.ReadOnly,
+		Topic: p.opts.TopicID, Partition: p.opts.Number,
+	}
 }
 
 // nextHeaderLocked returns the header of the segment behind the tail's.

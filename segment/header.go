@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -65,17 +66,26 @@ func (h *Header) encode() []byte {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // decodeHeader reads the header from the first bytes of a file: from either
-// copy.
-func decodeHeader(b []byte) (Header, error) {
+// copy, and rather from one that fits: a disk may have put one of another
+// segment in its place.
+func decodeHeader(b []byte, fits func(h Header) bool) (Header, error) {
 	var first error
+	var stray *Header
 	for at := 0; at+blockBytes <= len(b) && at < FirstFrame; at += blockBytes {
 		h, err := decodeBlock(b[at : at+blockBytes])
-		if err == nil {
+		if err == nil && fits(h) {
 			return h, nil
+		}
+		if err == nil {
+			stray = cmp.Or(stray, &h)
+			continue
 		}
 		if newer := (*VersionError)(nil); first == nil || errors.As(err, &newer) {
 			first = err
 		}
+	}
+	if stray != nil {
+		return *stray, nil
 	}
 	if first == nil {
 		first = fmt.Errorf("%w: only %d bytes", ErrHeader, len(b))

@@ -25,7 +25,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 	} {
 		b := h.encode()
 		require.Len(t, b, FirstFrame)
-		got, err := decodeHeader(b)
+		got, err := decodeHeader(b, anyHeader)
 		require.NoError(t, err)
 		require.Equal(t, h, got)
 	}
@@ -37,13 +37,13 @@ func TestOneOfTwoCopiesIsEnough(t *testing.T) {
 	b := sampleHeader.encode()
 	for i := range FirstFrame * 8 {
 		b[i/8] ^= 1 << (i % 8)
-		got, err := decodeHeader(b)
+		got, err := decodeHeader(b, anyHeader)
 		require.NoError(t, err, "bit %d", i)
 		require.Equal(t, sampleHeader, got, "bit %d", i)
 
 		other := (i/8 + blockBytes) % FirstFrame
 		b[other] ^= 1 << (i % 8)
-		_, err = decodeHeader(b)
+		_, err = decodeHeader(b, anyHeader)
 		require.ErrorIs(t, err, ErrHeader, "bit %d of both", i%(blockBytes*8))
 		b[other] ^= 1 << (i % 8)
 		b[i/8] ^= 1 << (i % 8)
@@ -53,7 +53,7 @@ func TestOneOfTwoCopiesIsEnough(t *testing.T) {
 func TestHeaderCutShort(t *testing.T) {
 	b := sampleHeader.encode()
 	for n := range len(b) {
-		got, err := decodeHeader(b[:n])
+		got, err := decodeHeader(b[:n], anyHeader)
 		if n < blockBytes {
 			require.ErrorIs(t, err, ErrHeader, "%d bytes", n)
 			continue
@@ -88,7 +88,7 @@ func TestNewerVersion(t *testing.T) {
 		if damage.at >= 0 {
 			b[damage.at] ^= 1
 		}
-		_, err := decodeHeader(b)
+		_, err := decodeHeader(b, anyHeader)
 		var newer *VersionError
 		require.ErrorAs(t, err, &newer, damage.name)
 		require.Equal(t, VersionError{Found: version + 1, Known: version}, *newer)
@@ -106,7 +106,7 @@ func TestHeaderOfImpossibleNumbers(t *testing.T) {
 	} {
 		h := sampleHeader
 		change(&h)
-		_, err := decodeHeader(h.encode())
+		_, err := decodeHeader(h.encode(), anyHeader)
 		require.ErrorIs(t, err, ErrHeader, name)
 	}
 }
@@ -235,7 +235,7 @@ func FuzzHeader(f *testing.F) {
 
 func checkHeader(t *testing.T, b []byte) {
 	t.Helper()
-	h, err := decodeHeader(b)
+	h, err := decodeHeader(b, anyHeader)
 	var newer *VersionError
 	if err != nil {
 		if !errors.Is(err, ErrHeader) && !errors.As(err, &newer) {
@@ -246,8 +246,35 @@ func checkHeader(t *testing.T, b []byte) {
 	if h.Base < 0 || h.PrevEnd < 0 || h.PrevEnd > h.Base || h.Durable < 0 || h.Durable > h.Base {
 		t.Errorf("impossible: %+v", h)
 	}
-	again, err := decodeHeader(h.encode())
+	again, err := decodeHeader(h.encode(), anyHeader)
 	if err != nil || again != h {
 		t.Errorf("%+v becomes %+v, %v", h, again, err)
+	}
+}
+
+func anyHeader(Header) bool { return true }
+
+// A copy of the header that is of another segment does not stand for this
+// one's: the other copy does.
+func TestStrayCopyOfAHeader(t *testing.T) {
+	mine := Header{ID: [16]byte{1}, Topic: [16]byte{2}, Partition: 3, Base: 7}
+	isMine := func(h Header) bool {
+		return h.Base == mine.Base && h.Topic == mine.Topic && h.Partition == mine.Partition
+	}
+	for name, other := range map[string]Header{
+		"of another topic":     {ID: [16]byte{9}, Topic: [16]byte{9}, Partition: 3, Base: 7},
+		"of another partition": {ID: [16]byte{9}, Topic: [16]byte{2}, Partition: 4, Base: 7},
+		"of another segment":   {ID: [16]byte{9}, Topic: [16]byte{2}, Partition: 3, Base: 8},
+	} {
+		for at := 0; at < FirstFrame; at += blockBytes {
+			b := mine.encode()
+			copy(b[at:], other.encode()[:blockBytes])
+			h, err := decodeHeader(b, isMine)
+			require.NoError(t, err)
+			require.Equal(t, mine, h, "%s at %d", name, at)
+		}
+		h, err := decodeHeader(other.encode(), isMine)
+		require.NoError(t, err)
+		require.Equal(t, other, h, "both copies are of another: who asked finds out")
 	}
 }

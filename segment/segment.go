@@ -25,6 +25,9 @@ type Place struct {
 	Files    *Files
 	ReadOnly bool            // somebody else writes: open files for reading only, write no index
 	Cache    index.CacheMode // which indexes stay in memory
+
+	Topic     [16]byte // whose segments these are, as their headers say
+	Partition int
 }
 
 // A Segment is one data file. Its readers may be many; those who change it
@@ -83,7 +86,9 @@ func (s *Segment) readHeader() error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	h, err := decodeHeader(b[:n])
+	h, err := decodeHeader(b[:n], func(h Header) bool {
+		return h.Base == s.Base && h.Topic == s.place.Topic && h.Partition == s.place.Partition
+	})
 	if err == nil && h.Base != s.Base {
 		err = fmt.Errorf("%w: it is that of base offset %d", ErrHeader, h.Base)
 	}
