@@ -735,3 +735,52 @@ func TestMarkOfABrokenPartitionIsKept(t *testing.T) {
 	require.Equal(t, [2]int64{0, 10}, [2]int64{report[1].Lost[0].FromOffset, report[1].Lost[0].ToOffset})
 	require.NoError(t, s.Close())
 }
+
+// A file of another kind, or of another partition, has a checksum that is right
+// and says nothing about this one: it is damage, and not an answer.
+func TestFilesInEachOthersPlace(t *testing.T) {
+	partitionMetaFile := func(n int) string { return fmt.Sprintf("/store/topics/orders/partitions/%d/partition.json", n) }
+	lived := func() (*fs.Mem, map[string][]byte) {
+		m := made(t, OS)
+		s := openMem(t, m)
+		topic, err := s.Topic("orders")
+		require.NoError(t, err)
+		for n := range topic.NumPartitions() {
+			require.NoError(t, topic.Partition(n).Trim(bg, int64(n+1)))
+		}
+		require.NoError(t, s.Close())
+		all := map[string][]byte{}
+		for _, name := range []string{"/store/store.json", "/store/checkpoint", "/store/topics/orders/topic.json", partitionMetaFile(0), partitionMetaFile(1)} {
+			change(t, m, name, func(b []byte) []byte { all[name] = bytes.Clone(b); return b })
+		}
+		return m, all
+	}
+	_, all := lived()
+	for name := range all {
+		for other := range all {
+			if name == other {
+				continue
+			}
+			m, files := lived()
+			change(t, m, name, func([]byte) []byte { return files[other] })
+			s, err := Open("/store", Options{fs: m})
+			if name == "/store/store.json" {
+				require.ErrorIs(t, err, ErrCorrupt, "%s in the place of %s", other, name)
+				continue
+			}
+			require.NoError(t, err)
+			topic, err := s.Topic("orders")
+			switch name {
+			case "/store/checkpoint":
+				require.NoError(t, err)
+				require.NoError(t, topic.Recovery()[0].Err)
+			case "/store/topics/orders/topic.json":
+				require.ErrorIs(t, err, ErrCorrupt, "%s in the place of %s", other, name)
+			case partitionMetaFile(0):
+				require.ErrorIs(t, topic.Recovery()[0].Err, ErrCorrupt, "%s in the place of %s", other, name)
+				require.NoError(t, topic.Recovery()[1].Err)
+			}
+			require.NoError(t, s.Close())
+		}
+	}
+}

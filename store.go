@@ -2,6 +2,7 @@ package braidlog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,10 +83,26 @@ type storeMeta struct {
 	Archive bool `json:"archive,omitempty"`
 }
 
+// Check implements meta.Checker.
+func (m *storeMeta) Check() error {
+	if m.Store == (meta.ID{}) {
+		return errors.New("it names no store")
+	}
+	return nil
+}
+
 type checkpointMeta struct {
 	Format     int              `json:"format"`
 	Epoch      uint32           `json:"epoch"`
 	Partitions []checkpointLine `json:"partitions"`
+}
+
+// Check implements meta.Checker.
+func (m *checkpointMeta) Check() error {
+	if m.Partitions == nil {
+		return errors.New("it has no partitions")
+	}
+	return nil
 }
 
 type checkpointLine struct {
@@ -95,6 +112,19 @@ type checkpointLine struct {
 	Segment   int64   `json:"segment"`
 	Position  int64   `json:"position"`
 	Time      int64   `json:"time"`
+}
+
+// UnmarshalJSON refuses a line that names no topic: a file of such lines would
+// take many times its length in memory.
+func (l *checkpointLine) UnmarshalJSON(b []byte) error {
+	type plain checkpointLine
+	if err := json.Unmarshal(b, (*plain)(l)); err != nil {
+		return err
+	}
+	if l.Topic == (meta.ID{}) {
+		return errors.New("a partition of no topic")
+	}
+	return nil
 }
 
 // Open opens the store in the directory dir, making both if they are missing,

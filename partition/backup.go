@@ -143,7 +143,7 @@ func (s *Snapshot) copy(ctx context.Context, to fs.Dir, name string) error {
 // behind the copy's end is not its business: there it gives the offsets out
 // itself.
 func (s *Snapshot) meta() *partitionMeta {
-	m := &partitionMeta{Format: meta.Format, Start: s.p.Start(), Gaps: below(*s.p.gaps.Load(), s.end)}
+	m := s.p.metaOf(s.p.Start(), below(*s.p.gaps.Load(), s.end))
 	if s.seg != nil && s.isThere() {
 		m.Start = min(m.Start, s.end)
 	}

@@ -55,6 +55,30 @@ type partitionMeta struct {
 	Format int    `json:"format"`
 	Start  int64  `json:"start"`
 	Gaps   []span `json:"gaps,omitempty"`
+	// Whose it is. Topic is left out where there is none, and was by the first
+	// versions.
+	Topic     meta.ID `json:"topic,omitzero"`
+	Partition int     `json:"partition,omitempty"`
+}
+
+// metaOf returns what the partition's partition.json says, with this start.
+func (p *Partition) metaOf(start int64, gaps []span) *partitionMeta {
+	return &partitionMeta{Format: meta.Format, Start: start, Gaps: gaps, Topic: p.opts.TopicID, Partition: p.opts.Number}
+}
+
+// loadMeta reads a partition.json of this partition, here or elsewhere.
+func (p *Partition) loadMeta(dir fs.Dir) (partitionMeta, error) {
+	m := partitionMeta{Start: -1} // there always is one
+	if err := meta.Read(dir, partitionFile, &m); err != nil {
+		return partitionMeta{}, err
+	}
+	if m.Start < 0 {
+		return m, fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
+	}
+	if m.Topic != (meta.ID{}) && (m.Topic != p.opts.TopicID || m.Partition != p.opts.Number) {
+		return m, fmt.Errorf("%s: %w: it is of partition %d of another topic or place", partitionFile, ErrCorrupt, m.Partition)
+	}
+	return m, nil
 }
 
 // aheadLimit is how far ahead of the clock a last record may be before it is
@@ -195,15 +219,11 @@ func (p *Partition) look(f *finding) error {
 
 // readMeta reads partition.json, if there is one.
 func (p *Partition) readMeta(f *finding) error {
-	var m partitionMeta
-	err := meta.Read(p.dir, partitionFile, &m)
+	m, err := p.loadMeta(p.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	f.meta = err == nil
-	if m.Start < 0 {
-		return fmt.Errorf("%s: %w: start is %d", partitionFile, ErrCorrupt, m.Start)
-	}
 	p.start.Store(max(m.Start, p.start.Load())) // it never falls
 	gaps := merged(m.Gaps)
 	p.gaps.Store(&gaps)

@@ -146,18 +146,16 @@ func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
 // was archived in, unless it says the same already. What a repair gave up
 // behind the segment is not in it: nothing there is missing yet.
 func (s Sealed) DescribeArchived(dir fs.Dir) error {
-	var m partitionMeta
-	err := meta.Read(dir, partitionFile, &m)
+	m, err := s.p.loadMeta(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	next := partitionMeta{Format: meta.Format, Start: s.From}
-	next.Gaps = merged(append(below(*s.p.gaps.Load(), s.To), m.Gaps...))
+	next := s.p.metaOf(s.From, merged(append(below(*s.p.gaps.Load(), s.To), m.Gaps...)))
 	if err == nil {
 		next.Start = min(s.From, m.Start)
 		if next.Start == m.Start && slices.Equal(next.Gaps, m.Gaps) {
 			return nil
 		}
 	}
-	return meta.Write(dir, partitionFile, &next)
+	return meta.Write(dir, partitionFile, next)
 }

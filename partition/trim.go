@@ -156,7 +156,7 @@ func (p *Partition) tryMoveStart(ctx context.Context, offset int64) error {
 
 // writeMeta replaces partition.json, and then what it says is in force.
 func (p *Partition) writeMeta(start int64, gaps []span) error {
-	err := meta.Write(p.dir, partitionFile, &partitionMeta{Format: meta.Format, Start: start, Gaps: gaps})
+	err := meta.Write(p.dir, partitionFile, p.metaOf(start, gaps))
 	if err != nil {
 		return err
 	}

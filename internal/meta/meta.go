@@ -78,7 +78,19 @@ func Decode(name string, b []byte, v any) error {
 	if err := json.Unmarshal(e.Data, v); err != nil {
 		return fmt.Errorf("%s: %w: %v", name, ErrCorrupt, err)
 	}
+	if v, ok := v.(Checker); ok {
+		if err := v.Check(); err != nil {
+			return fmt.Errorf("%s: %w: %v", name, ErrCorrupt, err)
+		}
+	}
 	return nil
+}
+
+// A Checker knows what its file always has, and so whether it was read from
+// another one: files of all kinds are alike but for that.
+type Checker interface {
+	// Check returns what is missing.
+	Check() error
 }
 
 // strict decodes JSON that has no other members and nothing behind it.
