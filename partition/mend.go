@@ -54,7 +54,7 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 	if err := p.settleTime(); err != nil {
 		return err
 	}
-	if p.level() != Sync && !p.opts.SameBoot && f.newest >= 0 && !p.skipped {
+	if p.level() != Sync && !p.opts.SameBoot && !p.opts.closedWell() && f.newest >= 0 && !p.skipped {
 		if err := p.skip(f); err != nil {
 			return fmt.Errorf("begin a segment behind what a power cut may have taken: %w", err)
 		}
@@ -113,6 +113,7 @@ func (p *Partition) reportLost(f *finding, end int64) {
 		if s.up < s.from {
 			e.ToOffset = max(end, s.from)
 		}
+		e.FromOffset = p.unlessTrimmed(e.FromOffset, e.ToOffset)
 		if p.givenUp(e.FromOffset, e.ToOffset) || p.notArchived(e) {
 			continue
 		}
@@ -121,6 +122,15 @@ func (p *Partition) reportLost(f *finding, end int64) {
 			p.emit(Event{Kind: Recovered, From: e.FromOffset, To: e.ToOffset, What: "is damaged", Err: e})
 		}
 	}
+}
+
+// unlessTrimmed returns where a range of lost offsets begins: what is below the
+// start is not missed by anybody.
+func (p *Partition) unlessTrimmed(from, to int64) int64 {
+	if start := p.Start(); from < start && start < to {
+		return start
+	}
+	return from
 }
 
 // hide keeps readers from what is torn, where it cannot be cut.

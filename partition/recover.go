@@ -279,15 +279,22 @@ func (f *finding) linked(i int) bool {
 	return c.seg != nil && next.seg != nil && next.seg.PrevID == c.seg.ID
 }
 
+// closedWell reports whether the checkpoint says where the partition ends: then
+// no power cut can have taken offsets that were given out, whatever else is to be
+// read or is found to be wrong.
+func (o *Options) closedWell() bool {
+	return o.Clean && o.Checkpoint != nil && o.Checkpoint.Position >= segment.FirstFrame
+}
+
 // vouched reports whether the partition ends where the checkpoint says: that is
 // to be believed, and the files bear it out.
 func (p *Partition) vouched(f *finding) bool {
 	c := p.opts.Checkpoint
-	if c == nil || !p.opts.Clean || len(f.list) == 0 {
+	if !p.opts.closedWell() || len(f.list) == 0 {
 		return false
 	}
 	last := f.list[len(f.list)-1]
-	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.Position < segment.FirstFrame || c.End < max(last.base, p.Start()) {
+	if last.seg == nil || last.base != c.Segment || last.size < c.Position || c.End < max(last.base, p.Start()) {
 		return false
 	}
 	if f.list[0].seg == nil {

@@ -80,3 +80,52 @@ func TestValidateNoneReadsLess(t *testing.T) {
 	require.Equal(t, 600, n)
 	require.Equal(t, tail, again)
 }
+
+// What was closed well has no gap after a restart of the machine, however much is
+// read before it is believed.
+func TestNoGapBehindACleanClose(t *testing.T) {
+	for _, level := range []Durability{Interval, OS} {
+		for _, how := range []Validate{ValidateTail, ValidateNone, ValidateFull} {
+			m := fs.NewMem()
+			p := open(t, m, variant{level, true})
+			appendN(t, p, 0, 100)
+			require.NoError(t, p.Close())
+			c, ok := p.Checkpoint()
+			require.True(t, ok)
+			for _, clean := range []bool{true, false} {
+				m := m.Crash(func() bool { return false })
+				p := open(t, m, variant{level, true}, func(o *Options) {
+					o.SameBoot, o.Checkpoint, o.Clean, o.Validate = false, &c, clean, how
+				})
+				require.Equal(t, clean, p.Recovery().Gap == nil, "%v, %v", level, how)
+				require.Equal(t, clean, p.End() == 100, "%v, %v", level, how)
+				require.NoError(t, p.Close())
+			}
+		}
+	}
+}
+
+// Damage that begins below the start is reported from the start on.
+func TestDamageIsClippedAtTheStart(t *testing.T) {
+	m := fs.NewMem()
+	p := open(t, m, variant{Sync, true})
+	appendN(t, p, 0, 30)
+	require.NoError(t, p.Trim(bg, 5))
+	require.NoError(t, p.Close())
+	c, _ := p.Checkpoint()
+	edit(t, m, "/p/"+segment.Name(0), func(b []byte) []byte {
+		for i := range b[segment.FirstFrame : segment.FirstFrame+1000] {
+			b[segment.FirstFrame+i] ^= 0xff
+		}
+		return b
+	})
+	p = open(t, m, variant{Sync, true}, func(o *Options) { o.Checkpoint, o.Clean, o.Validate = &c, true, ValidateFull })
+	require.Len(t, p.Recovery().Lost, 1)
+	require.EqualValues(t, 5, p.Recovery().Lost[0].FromOffset)
+	found, err := p.Verify(bg, nil)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.EqualValues(t, 5, found[0].FromOffset)
+	require.Equal(t, p.Recovery().Lost[0].ToOffset, found[0].ToOffset)
+	require.NoError(t, p.Close())
+}

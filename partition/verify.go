@@ -79,6 +79,7 @@ type verifier struct {
 // lost adds a damaged range to found, unless it was given up or trimmed.
 func (v *verifier) lost(found []*CorruptError, file string, pos, to, from, upto int64, cause error) []*CorruptError {
 	p := v.p
+	from = p.unlessTrimmed(from, upto)
 	if from < upto && (upto <= p.Start() || p.givenUp(from, upto)) {
 		return found
 	}
