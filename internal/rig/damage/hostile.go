@@ -184,7 +184,7 @@ func (f *fixture) evilJSON(name string, all map[string][]byte) {
 			g["partitions"], c["dedup"], c["dedup_entries"], c["hot_keys"] = 100_000, "on", 1<<24, 1<<16
 		},
 		"numbers that may not be": func(g, c map[string]any) {
-			g["partitions"], c["segment_bytes"] = 1<<40, -1
+			g["partitions"], c["segment_bytes"] = int64(1<<40), -1
 		},
 	} {
 		g, _ := e.Data["generations"].([]any)

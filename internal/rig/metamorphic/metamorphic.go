@@ -185,7 +185,7 @@ func (p *player) step() error {
 	case n < 15:
 		return p.repeat()
 	case n < 16:
-		p.clock.Skip(time.Duration(1 + p.rng.IntN(int(time.Minute))))
+		p.clock.Skip(time.Duration(1 + p.rng.Int64N(int64(time.Minute))))
 		return nil
 	case n < 18:
 		return p.lookAtTimes()
