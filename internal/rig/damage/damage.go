@@ -54,10 +54,6 @@ func violated(k kind, format string, args ...any) error {
 // fail.
 const maxTold = 20
 
-// share is the part of bits and lengths that a quick sweep tries: one in so
-// many. It is prime, so that all bits of a byte have their turn.
-const share = 211
-
 // Sweep spoils the fixed stores in every way, or with quick in a share of the
 // ways, on as many goroutines as there are processors. It tells progress, which
 // may be nil, now and then of how many are done of how many. The error names

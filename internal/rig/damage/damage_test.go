@@ -17,7 +17,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Logf("%+v", counts)
 	require.NoError(t, err)
-	require.Greater(t, counts.Variants, int64(3000))
+	require.Greater(t, counts.Variants, int64(400*211/share))
 	require.NotZero(t, last)
 	require.Equal(t, Counts{Variants: counts.Variants}, counts)
 }

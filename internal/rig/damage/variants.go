@@ -64,11 +64,10 @@ func one(what, name string, e entry) series {
 // variants are all ways to spoil the store in memory; with a step above 1, of the
 // bits and lengths one in step, and of the rest one in so many.
 func (f *fixture) variants(step int) iter.Seq[series] {
-	const rest = 5
 	return func(yield func(series) bool) {
 		n := 0
 		for v := range f.all(step) {
-			if n++; step > 1 && v.count == 1 && n%rest != 0 {
+			if n++; step > 1 && v.count == 1 && n%shareOfRest != 0 {
 				continue
 			}
 			if !yield(v) {
@@ -144,9 +143,9 @@ func (f *fixture) bytewise(name string, step int) iter.Seq[series] {
 		}}) {
 			return
 		}
-		lengths, first := every(n, step, name)
+		lengths, shortest := every(n, step, name)
 		yield(series{lengths, func(i int) change {
-			n := first + i*step
+			n := shortest + i*step
 			return change{f.what(name, "cut to %d bytes", n), map[string]entry{name: {bytes: b[:n:n]}}}
 		}})
 	}
