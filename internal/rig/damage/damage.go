@@ -124,7 +124,7 @@ func (s *sweep) run(ctx context.Context, f *fixture, all iter.Seq[series]) {
 }
 
 // progressEvery is after how many variants progress is told.
-const progressEvery = 1000
+const progressEvery = 100
 
 // try spoils a store in one way and takes down what is wrong.
 func (s *sweep) try(f *fixture, c change) {
