@@ -234,7 +234,7 @@ func (l *Ledger) followLocked() {
 		if err = l.replay.read(l.reader); err == nil {
 			break
 		}
-		l.reader.Close() //nolint:errcheck // it gives back memory
+		l.reader.Close() // #nosec G104 -- it gives back memory
 		l.reader = nil
 		switch {
 		case errors.Is(err, partition.ErrClosed):
