@@ -237,7 +237,8 @@ func TestLedgerRefuses(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, l.Commit(over, "g", []Committed{at(1, 0, 5)}), context.Canceled)
 	require.ErrorIs(t, l.Commit(over, "g", nil), context.Canceled)
-	require.ErrorIs(t, l.Commit(nil, "g", nil), partition.ErrInvalid) //nolint:staticcheck // it is what is tested
+	var none context.Context
+	require.ErrorIs(t, l.Commit(none, "g", nil), partition.ErrInvalid)
 	require.Equal(t, want, l.view())
 	require.Equal(t, end, l.p.End())
 	require.NoError(t, l.Err())

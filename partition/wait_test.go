@@ -3,6 +3,8 @@ package partition
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,6 +180,127 @@ func TestAGroupThatEverybodyLeft(t *testing.T) {
 	require.NoError(t, p.Sync(bg))
 	require.Equal(t, int64(3), p.End())
 	require.NoError(t, p.Close())
+}
+
+// A sync that failed is not tried again: the second one may succeed over data
+// that is gone.
+func TestASyncIsTriedOnce(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		m := fs.NewMem()
+		p := open(t, m, v)
+		appendN(t, p, 0, 5)
+		require.NoError(t, p.Sync(bg))
+		quiet(p)
+		failed := false
+		m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpSync && !failed {
+				failed = true
+				return fs.EIO
+			}
+			return nil
+		})
+		_, err := p.Append(bg, value(5))
+		require.Equal(t, v.level == Sync, errors.Is(err, ErrOutcomeUnknown))
+		require.ErrorIs(t, errors.Join(err, p.Sync(bg)), fs.EIO)
+		require.True(t, failed)
+		require.Equal(t, int64(5), p.Durable())
+		require.ErrorIs(t, p.Close(), ErrFailed)
+	})
+}
+
+// What is appended during a sync is not durable by it.
+func TestASyncCoversWhatWasThereBefore(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		if v.heap || v.level == Sync {
+			t.Log("appends wait for the sync")
+			return
+		}
+		m := fs.NewMem()
+		p := open(t, m, v)
+		appendN(t, p, 0, 5)
+		during := false
+		m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpSync && strings.HasSuffix(op.Name, ".log") && !during {
+				during = true
+				appendN(t, p, 5, 1)
+			}
+			return nil
+		})
+		require.NoError(t, p.Sync(bg))
+		require.True(t, during)
+		require.Equal(t, int64(5), p.Durable())
+		require.Equal(t, int64(6), p.End())
+		require.NoError(t, p.Close())
+	})
+}
+
+// A write that failed may have reached the file whole. If the append says that
+// nothing was written, nothing is there when the process ends.
+func TestAFailedWriteLeavesNothing(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		m := fs.NewMem()
+		p := open(t, m, v)
+		appendN(t, p, 0, 5)
+		quiet(p)
+		failed := false
+		m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpWriteAt && strings.HasSuffix(op.Name, ".log") && !failed {
+				failed = true
+				return &fs.ShortWriteError{N: int(op.Len), Err: fs.ENOSPC}
+			}
+			return nil
+		})
+		_, err := p.Append(bg, value(5))
+		m.OnOp(nil)
+		require.Equal(t, failed, err != nil)
+		require.Equal(t, failed, p.heapWindow(), "a mapped window is not written to")
+		if failed {
+			require.ErrorIs(t, err, fs.ENOSPC)
+			require.False(t, errors.Is(err, ErrOutcomeUnknown))
+			killed := open(t, m.Kill(), v)
+			readAll(t, killed, 5)
+			require.NoError(t, killed.Close())
+		}
+		require.NoError(t, p.Close())
+	})
+}
+
+func (p *Partition) heapWindow() bool { return !p.mapped }
+
+// Whoever leaves at the moment the baton comes hands it on.
+func TestTheBatonOfWhoLeaves(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		p := open(t, fs.NewMem(), v)
+		appendN(t, p, 0, 1)
+		quiet(p)
+		for range 20 { // now and then it sees both at once, and takes either
+			require.NoError(t, p.take(bg))
+			ctx, cancel := context.WithCancel(bg)
+			took := make(chan error)
+			go func() { took <- p.take(ctx) }()
+			for p.waitingForBaton() == 0 {
+				runtime.Gosched()
+			}
+			p.mu.Lock()
+			cancel()
+			p.passLocked()
+			p.mu.Unlock()
+			if <-took == nil {
+				p.pass()
+			}
+			p.mu.Lock()
+			held := p.baton
+			p.mu.Unlock()
+			require.False(t, held, "nobody has it, and nobody can take it")
+		}
+		require.NoError(t, p.Close())
+	})
+}
+
+func (p *Partition) waitingForBaton() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.wanted)
 }
 
 // The first sync error poisons: no later one is believed.
