@@ -69,7 +69,10 @@ func (m *Member) CommitOffsets(ctx context.Context, offsets ...Offset) error {
 // commit writes what pick returns, and returns a *FencedError for what else it
 // names. Pick is called with Group.mu held.
 func (m *Member) commit(ctx context.Context, pick func() ([]mark, []TopicPartition, error)) error {
-	gone, err := m.write(ctx, pick)
+	gone, err := m.write(ctx, func() ([]mark, []TopicPartition, error) {
+		m.progress = time.Now()
+		return pick()
+	})
 	if err != nil {
 		return fmt.Errorf("commit of %s in group %s: %w", m.id, m.group.name, err)
 	}
@@ -104,7 +107,6 @@ func (m *Member) beginCommit(pick func() ([]mark, []TopicPartition, error)) (mar
 	if m.ended != nil {
 		return nil, nil, m.ended
 	}
-	m.progress = time.Now()
 	if marks, gone, err = pick(); err != nil {
 		return nil, nil, err
 	}

@@ -153,6 +153,11 @@ func (c *Config) check() error {
 			return fmt.Errorf("%w config: %s is %v, want %v or more", ErrInvalid, f.field, f.value, time.Millisecond)
 		}
 	}
+	for _, p := range []StartPolicy{c.Start, c.Trimmed} {
+		if p.Kind > StartFail || (p.Kind == StartAt) == p.Time.IsZero() {
+			return fmt.Errorf("%w config: Start or Trimmed is %v with time %v, want Earliest(), Latest(), Since(t) or Fail()", ErrInvalid, p, p.Time)
+		}
+	}
 	if c.Commit.Records < 0 {
 		return fmt.Errorf("%w config: Commit.Records is %d, want 0 or more", ErrInvalid, c.Commit.Records)
 	}

@@ -14,17 +14,6 @@ import (
 	"github.com/braidlog/braidlog/partition"
 )
 
-// ledger is what a group needs of a Ledger.
-type ledger interface {
-	Spec(group string) (Spec, bool)
-	SetSpec(ctx context.Context, group string, s Spec) error
-	Begin(ctx context.Context, group string, starts []Committed) error
-	Commit(ctx context.Context, group string, c []Committed) error
-	CommitAsync(group string, c []Committed, done func(error)) error
-	Position(group string, topic TopicID, number int) (Committed, PositionKind)
-	Err() error
-}
-
 // A Group shares the partitions of its topics among its members. It is their
 // coordinator: there is one for a name and a store. Its methods may be called
 // from many goroutines.
@@ -36,7 +25,7 @@ type ledger interface {
 type Group struct {
 	name   string
 	source Source
-	ledger ledger
+	ledger *Ledger
 	config Config         // immutable; with defaults
 	match  *regexp.Regexp // immutable; of Config.Pattern, nil without one
 
@@ -84,10 +73,6 @@ type slot struct {
 // ErrInvalid, a *MismatchError if the ledger knows the group with other topics,
 // or the source's for a topic that is not there.
 func Open(name string, source Source, l *Ledger, config Config) (*Group, error) {
-	return open(name, source, l, config)
-}
-
-func open(name string, source Source, l ledger, config Config) (*Group, error) {
 	g, err := newGroup(name, source, l, config)
 	if err != nil {
 		return nil, fmt.Errorf("open group %s: %w", name, err)
@@ -95,8 +80,8 @@ func open(name string, source Source, l ledger, config Config) (*Group, error) {
 	return g, nil
 }
 
-func newGroup(name string, source Source, l ledger, config Config) (*Group, error) {
-	if err := checkName(name); err != nil {
+func newGroup(name string, source Source, l *Ledger, config Config) (*Group, error) {
+	if err := checkName("group", name); err != nil {
 		return nil, err
 	}
 	config, err := config.withDefaults()
@@ -123,19 +108,9 @@ func newGroup(name string, source Source, l ledger, config Config) (*Group, erro
 	return g, nil
 }
 
-const maxGroupName = 200
-
-// checkName returns why a group cannot have this name.
-func checkName(name string) error {
-	if name == "" || len(name) > maxGroupName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
-		return fmt.Errorf("%w group name: want 1 to %d bytes and no control characters", ErrInvalid, maxGroupName)
-	}
-	return nil
-}
-
 // asStored takes over the topics that a group has which exists, or returns a
 // *MismatchError if others are given.
-func (c *Config) asStored(name string, l ledger) error {
+func (c *Config) asStored(name string, l *Ledger) error {
 	spec, ok := l.Spec(name)
 	given := len(c.Topics) > 0 || c.Pattern != ""
 	switch {

@@ -225,8 +225,8 @@ func (m *Member) read(most int) ([]record.Record, error) {
 	}
 	recs := make([]record.Record, 0, n)
 	for range m.active {
-		m.turn = (m.turn + 1) % len(m.active)
 		c := m.active[m.turn]
+		m.turn = (m.turn + 1) % len(m.active)
 		before := len(recs)
 		recs = c.read(recs)
 		failed := c.failed
