@@ -153,11 +153,40 @@ type Retention struct {
 	// Full says what happens at TopicBytes. Zero: DeleteOldest.
 	Full FullPolicy
 
-	// HoldBackBytes bounds HoldBack: what is held back goes all the same when
-	// the partition holds more than this. Zero: Unlimited.
+	// Groups says whether what consumer groups have not committed is held back:
+	// everything behind the slowest group that reads the topic, whether it is
+	// open or not. A group that is not used any more is to be deleted. Zero:
+	// IgnoreGroups.
+	Groups GroupPolicy
+
+	// HoldBackBytes bounds HoldBack and Groups: what is held back goes all the
+	// same when the partition holds more than this. Zero: Unlimited.
 	HoldBackBytes int64
-	// HoldBackAge bounds HoldBack by age. Zero: Unlimited.
+	// HoldBackAge bounds HoldBack and Groups by age. Zero: Unlimited.
 	HoldBackAge time.Duration
+}
+
+// GroupPolicy says whether retention waits for consumer groups. Zero stands for
+// IgnoreGroups, and in a topic that exists for the stored policy.
+type GroupPolicy uint8
+
+// The policies.
+const (
+	// IgnoreGroups removes what a group has not read: it goes on behind that,
+	// where its Config.Trimmed says.
+	IgnoreGroups GroupPolicy = iota + 1
+	// HoldForGroups keeps what a group has not committed.
+	HoldForGroups
+)
+
+func (g GroupPolicy) String() string {
+	switch g {
+	case IgnoreGroups:
+		return "ignore groups"
+	case HoldForGroups:
+		return "hold for groups"
+	}
+	return fmt.Sprintf("groups(%d)", uint8(g))
 }
 
 // FullPolicy says what happens when a topic holds Retention.TopicBytes. Zero
@@ -298,6 +327,7 @@ func (r Retention) withDefaults() Retention {
 	orStored(&r.PartitionBytes, Unlimited)
 	orStored(&r.TopicBytes, Unlimited)
 	orStored(&r.Full, DeleteOldest)
+	orStored(&r.Groups, IgnoreGroups)
 	orStored(&r.HoldBackBytes, Unlimited)
 	orStored(&r.HoldBackAge, Unlimited)
 	return r
@@ -332,6 +362,9 @@ func (c TopicConfig) check() error {
 	}
 	if r.Full > Refuse {
 		return fmt.Errorf("%w config: Retention.Full is %v, want DeleteOldest or Refuse", ErrInvalid, r.Full)
+	}
+	if r.Groups > HoldForGroups {
+		return fmt.Errorf("%w config: Retention.Groups is %v, want IgnoreGroups or HoldForGroups", ErrInvalid, r.Groups)
 	}
 	if n := boolCount(c.Archive.To != nil, c.Archive.Dir != "", c.Archive.Off); n > 1 {
 		return fmt.Errorf("%w config: Archive has %d of To, Dir and Off, want one", ErrInvalid, n)
@@ -419,6 +452,7 @@ func (r Retention) over(stored Retention) Retention {
 	orStored(&r.PartitionBytes, stored.PartitionBytes)
 	orStored(&r.TopicBytes, stored.TopicBytes)
 	orStored(&r.Full, stored.Full)
+	orStored(&r.Groups, stored.Groups)
 	orStored(&r.HoldBackBytes, stored.HoldBackBytes)
 	orStored(&r.HoldBackAge, stored.HoldBackAge)
 	return r

@@ -23,6 +23,7 @@ var (
 	ErrLocked             = fs.ErrLocked
 
 	ErrGroupNotFound = consumergroup.ErrGroupNotFound
+	ErrFenced        = consumergroup.ErrFenced
 
 	ErrClosed           = partition.ErrClosed
 	ErrOffsetOutOfRange = partition.ErrOffsetOutOfRange

@@ -64,9 +64,10 @@ func (s *Store) groupsUsed() bool {
 func (s *Store) Groups() []string { return s.ledger.Groups() }
 
 // DeleteGroup forgets a consumer group and how far it was, durably. One that is
-// opened again under the name begins anew. ErrGroupNotFound if there is none.
+// opened again under the name begins anew. If it is open it is closed, and its
+// members with it. ErrGroupNotFound if there is none.
 func (s *Store) DeleteGroup(ctx context.Context, name string) error {
-	return known(s.ledger.DeleteGroup(ctx, name))
+	return known(s.deleteGroup(ctx, name))
 }
 
 // RepairGroups gives up what cannot be read of a damaged groups log, for good,

@@ -74,6 +74,7 @@ type sweep struct {
 	parts      []sweepPart
 	errs       []error
 	again      time.Duration
+	groups     []int64 // below this they need nothing; nil: they are not asked
 }
 
 // A sweepPart is what a sweep knows of one partition. What is to go is an
@@ -96,6 +97,7 @@ func (s *sweep) note(err error) {
 // plan decides what is to go.
 func (s *sweep) plan(ctx context.Context) {
 	s.parts = make([]sweepPart, len(s.t.parts))
+	s.askGroups()
 	for i, p := range s.t.parts {
 		part := &s.parts[i]
 		*part = sweepPart{p: p, now: p.Now()}
@@ -103,11 +105,27 @@ func (s *sweep) plan(ctx context.Context) {
 			s.note(p.RollOld(ctx, part.now.Add(-s.c.Retention.Age)))
 		}
 		part.keep = s.heldBack(i)
+		if s.groups != nil {
+			part.keep = min(part.keep, s.groups[i])
+		}
 		part.segs, part.bytes = p.Sealed()
 		s.planPart(part)
 	}
 	if s.c.Retention.Full == DeleteOldest {
 		s.planTotal()
+	}
+}
+
+// askGroups finds out what groups need, if that is held back. If it cannot be
+// known, everything is.
+func (s *sweep) askGroups() {
+	if s.c.Retention.Groups != HoldForGroups {
+		return
+	}
+	var err error
+	if s.groups, err = s.t.slowest(); err != nil {
+		s.groups = make([]int64, len(s.t.parts))
+		s.note(fmt.Errorf("what groups need: %w", err))
 	}
 }
 

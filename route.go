@@ -103,8 +103,9 @@ func (t *Topic) askByLoad(st *topicState, rec *Record) (int, error) {
 		*load = make([]partitioner.Load, len(t.parts))
 	}
 	defer t.loads.Put(load)
+	to := t.behindNow()
 	for i, p := range t.parts {
-		(*load)[i] = partitioner.Load{Records: p.End() - p.Start(), Bytes: p.Bytes(), Writable: p.Writable()}
+		(*load)[i] = partitioner.Load{Records: p.End() - p.Start(), Bytes: p.Bytes(), Lag: t.lagOf(to, i), Writable: p.Writable()}
 	}
 	return st.byLoad.PartitionLoad(*rec, *load)
 }

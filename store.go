@@ -49,6 +49,7 @@ type Store struct {
 	recovery Recovery            // immutable once Open returned
 
 	ledger *consumergroup.Ledger // immutable once Open returned; what groups remember
+	groups coordinators
 
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
@@ -430,6 +431,7 @@ func (s *Store) loadTopics(vouchers map[vouch]*partition.Checkpoint) error {
 // what config says is compared and changed as SetConfig would. With ReadOnly
 // both are ErrReadOnly.
 func (s *Store) EnsureTopic(ctx context.Context, name string, config TopicConfig) (*Topic, error) {
+	defer s.groups.refresh() // without s.mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(ctx, "ensure topic", name); err != nil {
@@ -452,6 +454,7 @@ func (s *Store) EnsureTopic(ctx context.Context, name string, config TopicConfig
 // CreateTopic makes a new topic. ErrTopicExists if the name is taken, also by
 // one that differs only in case.
 func (s *Store) CreateTopic(ctx context.Context, name string, config TopicConfig) (*Topic, error) {
+	defer s.groups.refresh() // without s.mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(ctx, "create topic", name); err != nil {
@@ -534,6 +537,7 @@ func (s *Store) Topics() []string {
 // once the call returns, and after a crash in the middle either there whole or
 // gone.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
+	defer s.groups.refresh() // without s.mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(ctx, "delete topic", name); err != nil {
@@ -594,6 +598,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	s.keeper.end()
+	s.groups.closeAll()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

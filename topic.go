@@ -32,6 +32,8 @@ type Topic struct {
 	archiving archiving        //
 	quota     *partition.Quota // immutable; its limit is changed with state
 	seen      lastSeen         // with ReadOnly
+
+	behind atomic.Pointer[behind] // what partitioners are told of lag; nil: not yet
 }
 
 // A topicState is a topic's configuration and what its partitioner can do.

@@ -57,6 +57,7 @@ type settings struct {
 	TopicBytes     int64  `json:"topic_bytes,omitempty"`
 	Full           string `json:"full,omitempty"`
 	HoldBack       bool   `json:"hold_back,omitempty"`
+	HoldForGroups  bool   `json:"hold_for_groups,omitempty"`
 	HoldBackBytes  int64  `json:"hold_back_bytes,omitempty"`
 	HoldBackAge    int64  `json:"hold_back_age,omitempty"`
 	Archiver       bool   `json:"archiver,omitempty"`
@@ -84,6 +85,7 @@ func settingsOf(c TopicConfig) settings {
 		TopicBytes:     c.Retention.TopicBytes,
 		Full:           c.Retention.Full.String(),
 		HoldBack:       c.HoldBack != nil || c.holdBackStored,
+		HoldForGroups:  c.Retention.Groups == HoldForGroups,
 		HoldBackBytes:  c.Retention.HoldBackBytes,
 		HoldBackAge:    int64(c.Retention.HoldBackAge),
 		Archiver:       c.Archive.To != nil || c.archiverStored,
@@ -114,6 +116,9 @@ func (s settings) config() (TopicConfig, error) {
 		HotKeys:        s.HotKeys,
 		holdBackStored: s.HoldBack,
 		archiverStored: s.Archiver,
+	}
+	if s.HoldForGroups {
+		c.Retention.Groups = HoldForGroups
 	}
 	var ok [4]bool
 	c.Durability, ok[0] = named(s.Durability, Sync, Interval, OS)

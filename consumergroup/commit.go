@@ -110,6 +110,9 @@ func (m *Member) beginCommit(pick func() ([]mark, []TopicPartition, error)) (mar
 	if marks, gone, err = pick(); err != nil {
 		return nil, nil, err
 	}
+	if len(marks) > 0 {
+		m.group.calls.Add(1) // until finishCommit
+	}
 	for _, k := range marks {
 		k.c.slot.writing++
 	}
@@ -172,7 +175,7 @@ func (m *Member) store(ctx context.Context, marks []mark) error {
 		list[i].Metadata = k.metadata
 	}
 	err := m.group.ledger.Commit(ctx, m.group.name, list)
-	if errors.Is(err, partition.ErrOutcomeUnknown) && m.group.enlist() {
+	if errors.Is(err, partition.ErrOutcomeUnknown) {
 		m.findOut(marks, list)
 		return err
 	}
@@ -180,24 +183,11 @@ func (m *Member) store(ctx context.Context, marks []mark) error {
 	return err
 }
 
-// enlist has Close wait for one more call, and reports false after it.
-func (g *Group) enlist() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.calls.Add(1)
-	}
-	return !g.closed
-}
-
 // findOut writes marks again behind a commit that nobody waits for any more:
 // when this one is stored that one is too, or never will be. Until then nobody
 // else gets the partitions.
 func (m *Member) findOut(marks []mark, list []Committed) {
-	done := func(err error) {
-		defer m.group.calls.Done()
-		m.finishCommit(marks, err)
-	}
+	done := func(err error) { m.finishCommit(marks, err) }
 	if err := m.group.ledger.CommitAsync(m.group.name, list, done); err != nil {
 		done(err)
 	}
@@ -206,6 +196,7 @@ func (m *Member) findOut(marks []mark, list []Committed) {
 // finishCommit takes note of what was written, and lets go what only waited for
 // that.
 func (m *Member) finishCommit(marks []mark, err error) {
+	defer m.group.calls.Done()
 	m.group.mu.Lock()
 	defer m.group.mu.Unlock()
 	for _, k := range marks {

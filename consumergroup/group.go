@@ -32,7 +32,7 @@ type Group struct {
 	// deciding is held, one place, by who stores where the group begins: the
 	// first Join, and Reset. It is taken before mu.
 	deciding chan struct{}
-	calls    sync.WaitGroup // what timers and commits nobody waits for have to finish
+	calls    sync.WaitGroup // OnLost, and what is being stored; added to with mu while the group is open
 
 	// mu is a leaf: nothing is called under it that may wait, and no code of
 	// the application.
@@ -183,10 +183,12 @@ func (g *Group) join(ctx context.Context, config MemberConfig) (*Member, error) 
 	if n := len(config.InstanceID); n > maxInstanceID {
 		return nil, fmt.Errorf("%w config: InstanceID has %d bytes, want at most %d", ErrInvalid, n, maxInstanceID)
 	}
-	if err := g.usable(); err != nil {
+	if err := g.enlist(); err != nil {
 		return nil, err
 	}
-	if err := g.begin(ctx); err != nil {
+	err := g.begin(ctx)
+	g.calls.Done()
+	if err != nil {
 		return nil, err
 	}
 	m, lost, err := g.admit(config)
@@ -196,6 +198,21 @@ func (g *Group) join(ctx context.Context, config MemberConfig) (*Member, error) 
 	g.rebalance()
 	lost.tell()
 	return m, nil
+}
+
+// enlist is usable, and if it returns nil Close waits until calls is told that
+// the caller stored what it has to store.
+func (g *Group) enlist() error {
+	if err := g.usable(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return fmt.Errorf("group %s is %w", g.name, ErrClosed)
+	}
+	g.calls.Add(1)
+	return nil
 }
 
 // usable returns why the group cannot be used, or nil.
@@ -337,7 +354,7 @@ func (g *Group) readLocked(found []Topic) (lost []loss) {
 
 // Close closes the group and its members, as the store does when it is closed:
 // nothing is committed, and whoever waits gets ErrClosed. It waits for OnLost
-// that is being called.
+// that is being called, and for what is being stored.
 func (g *Group) Close() error {
 	g.mu.Lock()
 	if g.closed {

@@ -98,6 +98,10 @@ func resolve(p StartPolicy, log *partition.Partition) (int64, error) {
 // that came later at its first record, which is stored.
 func (m *Member) place(ctx context.Context, claims []*claim) error {
 	g := m.group
+	if err := g.enlist(); err != nil {
+		return err
+	}
+	defer g.calls.Done()
 	var starts []Committed
 	for _, c := range claims {
 		if _, kind := g.position(c.slot); kind == PositionNone {
@@ -238,9 +242,10 @@ func (g *Group) reset(ctx context.Context, start partition.Start, partitions []T
 	if err := checkContext(ctx); err != nil {
 		return err
 	}
-	if err := g.usable(); err != nil {
+	if err := g.enlist(); err != nil {
 		return err
 	}
+	defer g.calls.Done()
 	if err := acquire(ctx, g.deciding); err != nil {
 		return err
 	}
