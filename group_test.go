@@ -11,7 +11,6 @@ import (
 
 	"github.com/braidlog/braidlog/consumergroup"
 	"github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
 )
 
@@ -222,7 +221,6 @@ func TestPartitionersSeeLag(t *testing.T) {
 	require.Len(t, pollSome(t, member), 10)
 	require.NoError(t, member.Commit(ctx))
 	require.Equal(t, []int64{0, 0}, lag())
-	require.NoError(t, g.Reset(ctx, partition.First(), consumergroup.TopicPartition{Topic: "orders", Partition: 0}))
 	require.NoError(t, s.Close())
 }
 
