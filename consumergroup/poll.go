@@ -250,21 +250,11 @@ func (c *claim) read(recs []record.Record) []record.Record {
 	if c.failed != nil {
 		return recs
 	}
-	end := c.slot.log.End()
-	for len(recs) < cap(recs) {
-		rec, err := c.reader.TryBefore(end)
-		if err != nil {
-			if err != partition.ErrEnd {
-				c.stumble(err)
-			}
-			return recs
-		}
-		recs = append(recs, *rec)
-		if len(rec.Headers) == 0 {
-			recs[len(recs)-1].Headers = nil // which the reader uses again
-		}
+	n, err := c.reader.ReadBefore(recs[len(recs):cap(recs)], c.slot.log.End())
+	if err != nil && err != partition.ErrEnd {
+		c.stumble(err)
 	}
-	return recs
+	return recs[:len(recs)+n]
 }
 
 // stumble takes note of why a partition cannot be read on.

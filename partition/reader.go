@@ -117,35 +117,65 @@ func (r *Reader) Keep() {
 // TryBefore is TryNext that also returns ErrEnd at offset bound, which must
 // not be beyond the partition's end.
 func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
+	if err := r.decode(&r.rec, bound); err != nil {
+		return nil, err
+	}
+	return &r.rec, nil
+}
+
+// ReadBefore is TryBefore for as many records as recs has room for: it returns
+// how many it read into it, and why there are no more if there are fewer. They
+// live as long as the reader's, with Keep for ever. What recs had is of no use
+// after an error, and its Headers must be nil.
+func (r *Reader) ReadBefore(recs []record.Record, bound int64) (n int, err error) {
+	for n < len(recs) {
+		rec := &recs[n]
+		rec.Topic, rec.Partition = r.rec.Topic, r.rec.Partition
+		if err = r.decode(rec, bound); err != nil {
+			return n, err
+		}
+		if len(rec.Headers) == 0 {
+			rec.Headers = nil
+		}
+		n++
+	}
+	return n, nil
+}
+
+// decode decodes the next record into rec.
+func (r *Reader) decode(rec *record.Record, bound int64) error {
 	for {
 		for r.dec.Left() > 0 && r.next < bound {
 			if r.scan.Keep {
-				r.rec.Headers = nil
+				rec.Headers = nil
 			}
-			if err := r.dec.Next(&r.rec); err != nil {
-				return nil, r.badBatch(err)
+			if err := r.dec.Next(rec); err != nil {
+				if err = r.badBatch(err); err != nil {
+					return err
+				}
+				continue
 			}
-			if r.rec.Offset >= r.next {
-				r.next = r.rec.Offset + 1
+			if rec.Offset >= r.next {
+				r.next = rec.Offset + 1
 				r.reads++
-				return &r.rec, nil
+				return nil
 			}
 		}
 		if r.next < bound && !r.p.ended.Load() {
-			if r.scan.DecodeSingle(&r.rec) {
-				if r.rec.Offset < r.next {
+			if r.scan.DecodeSingle(rec) {
+				if rec.Offset < r.next {
 					continue
 				}
-				r.next = r.rec.Offset + 1
+				r.next = rec.Offset + 1
 				r.reads++
-				return &r.rec, nil
+				return nil
 			}
 			if r.scan.Decode(&r.dec) {
 				continue
 			}
 		}
 		if err := r.goOn(bound); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
