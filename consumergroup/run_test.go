@@ -215,7 +215,7 @@ func TestRunsShareAndHandOver(t *testing.T) {
 		addAll(t, topic, 300)
 		g := w.group("g", Config{Topics: []string{"orders"}})
 		seen := newWitness()
-		rng := rand.New(rand.NewPCG(3, 4))
+		handle := seen.handler(rand.New(rand.NewPCG(3, 4)))
 		type run struct {
 			stop context.CancelFunc
 			done chan error
@@ -223,7 +223,7 @@ func TestRunsShareAndHandOver(t *testing.T) {
 		var runs []run
 		for i := range 6 {
 			ctx, cancel := context.WithCancel(bg)
-			runs = append(runs, run{cancel, running(ctx, g, RunConfig{Workers: 4}, seen.handler(rng))})
+			runs = append(runs, run{cancel, running(ctx, g, RunConfig{Workers: 4}, handle)})
 			time.Sleep(time.Duration(i) * 3 * time.Second)
 		}
 		time.Sleep(time.Hour)
