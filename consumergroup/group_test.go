@@ -206,8 +206,8 @@ func TestHandoverDoesNotWaitForEver(t *testing.T) {
 		topic := w.topic("orders", 2)
 		addAll(t, topic, 10)
 		g := w.group("g", Config{Topics: []string{"orders"}})
-		var lost []TopicPartition
-		a := join(t, g, MemberConfig{OnLost: func(_ context.Context, _ *Member, tps []TopicPartition) { lost = tps }})
+		lost := make(chan []TopicPartition, 1)
+		a := join(t, g, MemberConfig{OnLost: func(_ context.Context, _ *Member, tps []TopicPartition) { lost <- tps }})
 		pollNow(t, a, 1)
 		require.NoError(t, a.Commit(bg))
 		pollAll(t, a)
@@ -220,7 +220,7 @@ func TestHandoverDoesNotWaitForEver(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		require.InDelta(t, DefaultPollInterval, time.Since(began), float64(2*time.Second))
-		require.Equal(t, of("orders", 1), lost)
+		require.Equal(t, of("orders", 1), <-lost)
 		require.Len(t, pollNow(t, b, 0), 10)
 		err := a.Commit(bg)
 		var fenced *FencedError

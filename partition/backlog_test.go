@@ -1,0 +1,94 @@
+package partition
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/record"
+)
+
+func TestBacklog(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		m := fs.NewMem()
+		p := open(t, m, v)
+		b, err := p.Backlog(0)
+		require.NoError(t, err)
+		require.Equal(t, Backlog{}, b)
+		appendN(t, p, 0, 500)
+		require.Greater(t, len(p.all()), 2)
+		before := p.Bytes() + 1
+		for _, offset := range []int64{-3, 0, 1, 250, 499} {
+			b, err = p.Backlog(offset)
+			require.NoError(t, err)
+			require.Equal(t, 500-max(0, offset), b.Records, "from %d", offset)
+			require.Less(t, b.Bytes, before)
+			require.Positive(t, b.Bytes)
+			rec, err := p.Record(bg, max(0, offset))
+			require.NoError(t, err)
+			require.Equal(t, rec.Timestamp, b.Since)
+			before = b.Bytes + 1
+		}
+		for _, offset := range []int64{500, 600} {
+			b, err = p.Backlog(offset)
+			require.NoError(t, err)
+			require.Equal(t, Backlog{}, b)
+		}
+		require.NoError(t, p.Close())
+	})
+}
+
+// Offsets that were never given out are no records.
+func TestBacklogLeavesGapsOut(t *testing.T) {
+	m := fs.NewMem()
+	v := variant{OS, false}
+	p := open(t, m, v)
+	appendN(t, p, 0, 5)
+	require.NoError(t, p.Sync(bg))
+	p.Append(bg, value(5)) //nolint:errcheck // it is to be lost
+	left := m.Crash(func() bool { return false })
+	p.Close() //nolint:errcheck // its disk is gone
+	p = open(t, left, v, func(o *Options) { o.SameBoot = false })
+	_, err := p.Append(bg, value(6))
+	require.NoError(t, err)
+	require.Greater(t, p.End(), int64(7))
+	b, err := p.Backlog(3)
+	require.NoError(t, err)
+	require.Equal(t, int64(3), b.Records)
+	require.NoError(t, p.Close())
+}
+
+func TestReadBefore(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		p := open(t, fs.NewMem(), v)
+		for i := range 50 {
+			rec := value(i)
+			if i%3 == 0 {
+				rec.Headers = []record.Header{{Key: "h", Value: []byte{byte(i)}}}
+			}
+			_, err := p.Append(bg, rec)
+			require.NoError(t, err)
+		}
+		var want, got []record.Record
+		for rec, err := range p.Records(bg, First()) {
+			require.NoError(t, err)
+			want = append(want, rec)
+		}
+		r := p.NewReader(First())
+		r.Keep()
+		for {
+			recs := make([]record.Record, 7)
+			n, err := r.ReadBefore(recs, 45)
+			got = append(got, recs[:n]...)
+			if err != nil {
+				require.Equal(t, ErrEnd, err)
+				require.Less(t, n, 7)
+				break
+			}
+			require.Equal(t, 7, n)
+		}
+		require.Equal(t, want[:45], got)
+		require.NoError(t, p.Close())
+	})
+}
