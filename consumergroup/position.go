@@ -29,16 +29,10 @@ func (g *Group) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return g.hasBegun()
-}
-
-// hasBegun has the group look for its topics for the first time. The caller
-// holds deciding.
-func (g *Group) hasBegun() error {
-	g.look() // nobody has anything to lose yet
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.begun = true
+	g.begun = true // first: from here on Refresh looks too, and misses nothing
+	g.mu.Unlock()
+	g.look() // nobody has anything to lose yet
 	return nil
 }
 
