@@ -157,7 +157,7 @@ func (m *Member) wait(ctx context.Context) error {
 	defer stop()
 	select {
 	case <-m.wake:
-		return m.err()
+		return nil // reconcile looks why
 	case <-due:
 		return nil
 	case <-ctx.Done():
@@ -165,10 +165,8 @@ func (m *Member) wait(ctx context.Context) error {
 	}
 }
 
-// err returns why a poll cannot go on, nil if it can.
-func (m *Member) err() error {
-	m.group.mu.Lock()
-	defer m.group.mu.Unlock()
+// errLocked returns why a poll cannot go on, nil if it can.
+func (m *Member) errLocked() error {
 	if m.closing && m.ended == nil {
 		return ErrClosed
 	}
@@ -204,7 +202,7 @@ func (m *Member) available(enough int) (n int) {
 		case c.failed != nil || c.reader.Err() != nil:
 			n++
 		default:
-			n += int(min(int64(enough), max(0, c.slot.log.End()-c.reader.Offset())))
+			n += int(min(int64(enough), c.left()))
 		}
 		if n >= enough {
 			return enough
@@ -212,6 +210,9 @@ func (m *Member) available(enough int) (n int) {
 	}
 	return n
 }
+
+// left returns how many offsets there are up to the end.
+func (c *claim) left() int64 { return max(0, c.slot.log.End()-c.reader.Offset()) }
 
 // read returns up to most records, or an error. Records that come before an
 // error are returned first, and the error by the next poll.
@@ -247,7 +248,7 @@ func (m *Member) read(most int) ([]record.Record, error) {
 // read appends records of the partition to recs, up to its capacity. What ends
 // it early is kept in failed.
 func (c *claim) read(recs []record.Record) []record.Record {
-	if c.failed != nil {
+	if c.failed != nil || c.left() == 0 && c.reader.Err() == nil {
 		return recs
 	}
 	n, err := c.reader.ReadBefore(recs[len(recs):cap(recs)], c.slot.log.End())
@@ -275,9 +276,12 @@ func (c *claim) stumble(err error) {
 func (m *Member) reconcile(ctx context.Context) error {
 	g := m.group
 	g.mu.Lock()
-	changed, planError := m.changed, m.planError
+	changed, planError, err := m.changed, m.planError, m.errLocked()
 	m.changed, m.planError = false, nil
 	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if changed {
 		m.unwatch()
 		if err := m.move(ctx); err != nil {

@@ -242,7 +242,7 @@ func (r *runner) every() time.Duration {
 func (r *runner) turn(ctx context.Context) error {
 	m := r.member
 	for {
-		if err := errors.Join(m.err(), ctx.Err(), r.lanes.err()); err != nil {
+		if err := errors.Join(ctx.Err(), r.lanes.err()); err != nil {
 			return err
 		}
 		r.advance()
