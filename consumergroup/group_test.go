@@ -234,13 +234,20 @@ func TestHandoverDoesNotWaitForEver(t *testing.T) {
 func TestStuckMemberIsFenced(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		topic := w.topic("orders", 2)
-		addAll(t, topic, 10)
 		g := w.group("g", Config{Topics: []string{"orders"}})
 		var lost []TopicPartition
 		a := join(t, g, MemberConfig{OnLost: func(_ context.Context, _ *Member, tps []TopicPartition) { lost = tps }})
 		b := join(t, g)
-		recs := pollNow(t, a, 0)
-		require.Len(t, recs, 10)
+		require.Empty(t, pollNow(t, b, 0))
+		go func() {
+			time.Sleep(time.Second)
+			addAll(t, topic, 10)
+		}()
+		recs, err := a.Poll(bg, 0)
+		require.NoError(t, err)
+		require.NotEmpty(t, recs)
+		require.NotNil(t, a.watched)
+		require.NoError(t, b.Heartbeat())
 		go func() {
 			time.Sleep(DefaultPollInterval - time.Second)
 			require.NoError(t, b.Heartbeat())
@@ -249,7 +256,7 @@ func TestStuckMemberIsFenced(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, of("orders", 0), lost)
 		require.Equal(t, map[TopicPartition]int{{"orders", 0}: 10, {"orders", 1}: 10}, pollAll(t, b))
-		_, err := a.Poll(bg, 0)
+		_, err = a.Poll(bg, 0)
 		require.ErrorIs(t, err, ErrFenced)
 		require.ErrorIs(t, a.Commit(bg), ErrFenced)
 		require.ErrorIs(t, a.CommitRecords(bg, recs...), ErrFenced)
@@ -257,6 +264,7 @@ func TestStuckMemberIsFenced(t *testing.T) {
 		require.ErrorIs(t, a.Close(bg), ErrFenced)
 		require.Empty(t, a.Assignment())
 		require.Equal(t, int64(-1), w.committed(g, TopicPartition{"orders", 0}))
+		require.Nil(t, a.watched, "appends no longer wake it")
 	})
 }
 

@@ -36,7 +36,7 @@ type Member struct {
 	commits   bool                        // it committed something, or does so by itself
 	planError error                       // a failed plan that it was not told of yet
 
-	// The poller's:
+	// The poller's, and with Group.mu anybody's who ends a member that does not poll:
 	active     []*claim  // what it reads now
 	handed     []*claim  // what the last poll returned records of
 	turn       int       // which of active is read next
@@ -264,12 +264,17 @@ func (m *Member) leave(ctx context.Context) error {
 
 // expire ends the time for which the place of a closed static member is kept.
 func (m *Member) expire() {
-	m.group.mu.Lock()
-	if m.group.members[m.id] == m {
-		m.group.forgetLocked(m)
+	g := m.group
+	g.mu.Lock()
+	if g.members[m.id] != m { // it is taken, or the group is closed
+		g.mu.Unlock()
+		return
 	}
-	m.group.mu.Unlock()
-	m.group.rebalance()
+	g.forgetLocked(m)
+	g.calls.Add(1)
+	g.mu.Unlock()
+	defer g.calls.Done()
+	g.rebalance()
 }
 
 // forgetLocked takes a member off the group.
@@ -281,6 +286,9 @@ func (g *Group) forgetLocked(m *Member) {
 // endLocked makes the member fail from now on.
 func (m *Member) endLocked(err error) {
 	m.ended = err
+	if !m.polling { // else the poll does that
+		m.unwatch()
+	}
 	m.timer.Stop()
 	m.end()
 	m.poke()

@@ -113,6 +113,7 @@ func (m *Member) leavePoll(recs []record.Record, err error) ([]record.Record, er
 		m.idle = nil
 	}
 	if m.ended != nil {
+		m.unwatch()
 		return nil, m.ended
 	}
 	m.handOutLocked(len(recs))
