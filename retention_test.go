@@ -407,7 +407,7 @@ func TestRetentionBadInput(t *testing.T) {
 
 // Every setting is as stored after Open, and Unlimited lifts a limit.
 func TestRetentionIsStored(t *testing.T) {
-	r := Retention{Age: time.Hour, PartitionBytes: 1 << 20, TopicBytes: 2 << 20, Full: Refuse, HoldBackBytes: 3 << 20, HoldBackAge: time.Minute}
+	r := Retention{Age: time.Hour, PartitionBytes: 1 << 20, TopicBytes: 2 << 20, Full: Refuse, Groups: HoldForGroups, HoldBackBytes: 3 << 20, HoldBackAge: time.Minute}
 	d := Dedup{Mode: DedupRequired, Entries: 7, Window: time.Hour}
 	k := newKept(t, TopicConfig{Partitions: 2, Retention: r, Dedup: d, Archive: Archive{Dir: "/archive"}})
 	k.reopen(k.c)
