@@ -52,6 +52,11 @@ type survey struct {
 	names map[*node]map[string]*node // where they differ from the durable ones
 	made  map[*node]*node            // copies, since a file can have two names
 	keep  func() bool
+
+	// Of PowerLoss, in place of keep:
+	files []fileDoubt // those with something open
+	picks []int
+	now   bool // everything is as it is now
 }
 
 func (s *survey) copy(n *node) *node {
@@ -59,21 +64,43 @@ func (s *survey) copy(n *node) *node {
 		return c
 	}
 	if !n.isDir() {
-		c := n.afterCrash(s.keep)
+		c := s.copyFile(n)
 		s.made[n] = c
 		return c
 	}
 	c := newDir()
 	s.made[n] = c
 	names := s.names[n]
-	if names == nil {
+	switch {
+	case s.now:
+		names = n.names
+	case names == nil:
 		names = n.durable
+	}
+	if s.keep == nil { // nobody is asked: any order will do
+		for name, below := range names {
+			c.names[name] = s.copy(below)
+		}
+		c.durable = maps.Clone(c.names)
+		return c
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		c.names[name] = s.copy(names[name])
 	}
 	c.durable = maps.Clone(c.names)
 	return c
+}
+
+func (s *survey) copyFile(n *node) *node {
+	if s.keep != nil {
+		return n.afterCrash(s.keep)
+	}
+	for i := range s.files {
+		if s.files[i].node == n {
+			return s.files[i].afterLoss(s.picks)
+		}
+	}
+	return n.share()
 }
 
 // Kill returns the file system as kill -9 of the process now would leave it,
@@ -85,9 +112,13 @@ func (m *Mem) Kill() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := copier{}
-	k := &Mem{boot: m.boot, root: c.copy(m.root)}
+	k := &Mem{boot: m.boot, root: c.copy(m.root), named: m.named, sure: m.sure}
 	for _, op := range m.pending {
 		k.pending = append(k.pending, c.copyOp(op))
+	}
+	if m.past != nil {
+		k.past = c.copyPast(m.past)
+		k.root.remember(k.past)
 	}
 	return k
 }
@@ -118,7 +149,7 @@ func (c copier) copy(n *node) *node {
 }
 
 func (c copier) copyOp(op *nameOp) *nameOp {
-	made := &nameOp{}
+	made := &nameOp{n: op.n, rename: op.rename}
 	for _, h := range op.halves {
 		made.halves = append(made.halves, half{c.copy(h.dir), h.name, c.copy(h.to)})
 	}

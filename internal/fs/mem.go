@@ -23,6 +23,9 @@ type Mem struct {
 	mu      sync.Mutex
 	root    *node             // guarded by mu, with everything below
 	pending []*nameOp         // guarded by mu: those not durable yet, oldest first
+	named   int               // guarded by mu; name operations so far
+	sure    int               // guarded by mu; the last of them that a Sync made durable, at least in part
+	past    *past             // guarded by mu; nil unless it remembers
 	ops     int64             // guarded by mu
 	halted  error             // guarded by mu; not nil once nothing has an effect any more
 	open    map[any]string    // guarded by mu; files, directories and locks that were not closed, by path
@@ -178,7 +181,11 @@ func (m *Mem) makeDirLocked(full string) (*node, error) {
 // A nameOp is a change of names that a power loss undoes or not, as a whole.
 // A rename has two halves, which syncing directories may make durable one by
 // one.
-type nameOp struct{ halves []half }
+type nameOp struct {
+	n      int // which of all name operations, from 1
+	halves []half
+	rename bool // both of its halves are open
+}
 
 // A half makes name stand for to in a directory, or for nothing if to is nil.
 type half struct {
@@ -196,27 +203,41 @@ func (h half) apply(names map[string]*node) {
 }
 
 func (m *Mem) applyLocked(halves ...half) {
+	m.past.named(halves)
 	for _, h := range halves {
 		h.apply(h.dir.names)
 	}
-	m.pending = append(m.pending, &nameOp{halves})
+	m.named++
+	m.pending = append(m.pending, &nameOp{m.named, halves, len(halves) == 2})
+}
+
+// newFileLocked returns a new empty file.
+func (m *Mem) newFileLocked() *node {
+	f := newFile()
+	f.past = m.past
+	return f
 }
 
 // syncDirLocked makes the names in dir durable; nil is no directory.
 func (m *Mem) syncDirLocked(dir *node) {
+	if dir == nil {
+		return
+	}
 	var rest []*nameOp
 	for _, op := range m.pending {
 		var open []half
 		for _, h := range op.halves {
 			if h.dir == dir {
 				h.apply(dir.durable)
+				m.sure = max(m.sure, op.n)
 				continue
 			}
 			open = append(open, h)
 		}
 		if len(open) > 0 {
-			rest = append(rest, &nameOp{open})
+			rest = append(rest, &nameOp{op.n, open, op.rename && len(open) == 2})
 		}
 	}
 	m.pending = rest
+	m.past.synced()
 }

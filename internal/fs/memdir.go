@@ -215,7 +215,7 @@ func (d *memDir) Create(name string) (File, error) {
 	err := d.m.do(Op{Kind: OpCreate, Name: f.path}, func() error {
 		dir, last, err := d.freeLocked(name)
 		if err == nil {
-			f.node = newFile()
+			f.node = d.m.newFileLocked()
 			d.m.applyLocked(half{dir, last, f.node})
 			d.m.openedLocked(f, f.path)
 		}
@@ -286,7 +286,7 @@ func (d *memDir) lockLocked(l *memLock, name, holder string) error {
 		return &LockedError{Name: d.path(name), Holder: file.holder()}
 	}
 	if file == nil {
-		file = newFile()
+		file = d.m.newFileLocked()
 		d.m.applyLocked(half{dir, last, file})
 	}
 	file.truncate(0)

@@ -106,13 +106,14 @@ func (f *memFile) Allocate(off, n int64) error {
 func (f *memFile) Sync() error {
 	err := f.op(OpSync, 0, 0, func() error {
 		f.node.sync()
+		f.m.past.synced()
 		return nil
 	})
 	if err != nil && !errors.Is(err, iofs.ErrClosed) {
 		f.m.mu.Lock()
 		defer f.m.mu.Unlock()
 		if f.m.halted == nil {
-			f.node.failSync()
+			f.node.failSync(aftermathOf(err))
 		}
 	}
 	return err

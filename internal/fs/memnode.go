@@ -26,11 +26,21 @@ type node struct {
 	data     []byte
 	synced   int
 	unsynced map[int]*sector
+
+	shared bool   // data is also another Mem's: it is copied before it changes
+	sum    uint64 // the hash of data, 0 if that is not known
+	past   *past  // of the Mem; nil unless it remembers
+	sizes  []int  // the lengths since the last Sync, but for the last; if it remembers
 }
 
 // A sector is the durable content of a sector that has been written since.
 type sector struct {
 	old []byte // zeros follow up to sectorBytes; immutable
+
+	// If the Mem remembers: which bytes were written since old, and what the
+	// sector held in between.
+	written  mask
+	versions [][]byte
 
 	// A Sync of the new content failed. The kernel then takes it for written,
 	// so that the next Sync says nothing about it.
@@ -103,13 +113,24 @@ func (n *node) write(p []byte, off int) {
 	}
 	n.keepOld(off, off+len(p))
 	n.grow(off + len(p))
+	n.own()
+	n.past.wrote(n, off, off+len(p))
 	copy(n.data[off:], p)
+}
+
+// own makes data this node's alone, since it is about to change.
+func (n *node) own() {
+	n.sum = 0
+	if n.shared {
+		n.data, n.shared = bytes.Clone(n.data), false
+	}
 }
 
 func (n *node) truncate(size int) {
 	if size < len(n.data) {
 		n.keepOld(size, len(n.data))
-		n.data = n.data[:size]
+		n.past.cut(n, size)
+		n.data, n.sum = n.data[:size], 0
 	}
 	n.grow(size)
 }
@@ -118,6 +139,8 @@ func (n *node) truncate(size int) {
 // disk holds there, as far as anybody can see.
 func (n *node) grow(size int) {
 	if size > len(n.data) {
+		n.own()
+		n.past.grew(n)
 		n.data = append(n.data, make([]byte, size-len(n.data))...)
 	}
 }
@@ -127,11 +150,16 @@ func (n *node) grow(size int) {
 // not failed to sync yet.
 func (n *node) keepOld(from, to int) {
 	for i := from / sectorBytes; i*sectorBytes < to; i++ {
-		if s := n.unsynced[i]; s != nil {
-			s.lost = false
-			continue
+		s := n.unsynced[i]
+		if s == nil {
+			s = &sector{old: bytes.Clone(n.sectorAt(i))}
+			n.unsynced[i] = s
+		} else if s.lost = false; n.past != nil {
+			s.versions = append(s.versions, bytes.Clone(n.sectorAt(i)))
 		}
-		n.unsynced[i] = &sector{old: bytes.Clone(n.sectorAt(i))}
+		if n.past != nil {
+			s.written.set(from-i*sectorBytes, to-i*sectorBytes)
+		}
 	}
 }
 
@@ -142,13 +170,24 @@ func (n *node) sectorAt(i int) []byte {
 }
 
 func (n *node) sync() {
-	n.synced = len(n.data)
+	n.synced, n.sizes = len(n.data), nil
 	maps.DeleteFunc(n.unsynced, func(_ int, s *sector) bool { return !s.lost })
 }
 
-func (n *node) failSync() {
-	for _, s := range n.unsynced {
+// failSync is what a Sync that failed leaves.
+func (n *node) failSync(then Aftermath) {
+	for at, i := range slices.Sorted(maps.Keys(n.unsynced)) {
+		s := n.unsynced[i]
 		s.lost = true
+		switch {
+		case then == Reverted:
+			n.own()
+			now := n.sectorAt(i)
+			clear(now[copy(now, s.old):])
+			delete(n.unsynced, i)
+		case then == HalfPersisted && at%2 == 0:
+			delete(n.unsynced, i)
+		}
 	}
 }
 
@@ -178,12 +217,22 @@ func (n *node) afterCrash(keep func() bool) *node {
 
 // clone is a file with the same past, neither locked nor mapped.
 func (n *node) clone() *node {
-	c := newFile()
-	c.data = slices.Clone(n.data)
+	c := n.share()
 	c.synced = n.synced
+	c.sizes = slices.Clone(n.sizes)
 	for i, s := range n.unsynced {
 		copied := *s
 		c.unsynced[i] = &copied
 	}
+	return c
+}
+
+// share is a file of the same content, with no past.
+func (n *node) share() *node {
+	c := newFile()
+	n.hash()
+	n.shared = true
+	c.data, c.sum, c.shared = n.data, n.sum, true
+	c.synced = len(c.data)
 	return c
 }

@@ -1,6 +1,9 @@
 package fs
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // OpKind says what an Op does.
 type OpKind uint8
@@ -93,3 +96,35 @@ func (e *ShortWriteError) Error() string { return fmt.Sprintf("after %d bytes: %
 
 // Unwrap returns Err.
 func (e *ShortWriteError) Unwrap() error { return e.Err }
+
+// A FailedSyncError makes a Sync of a file fail with Err, and says what becomes
+// of what was written before: whatever it is, the next Sync takes it for written
+// and says nothing. Any other error of a Sync leaves it Cached; any other
+// operation just fails.
+type FailedSyncError struct {
+	Then Aftermath
+	Err  error // not nil
+}
+
+func (e *FailedSyncError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *FailedSyncError) Unwrap() error { return e.Err }
+
+// Aftermath is what a failed Sync leaves of what was written.
+type Aftermath uint8
+
+// The aftermaths.
+const (
+	Cached        Aftermath = iota // reads still find it; the disk may or may not have it
+	Reverted                       // reads find what was there before, and so has the disk
+	HalfPersisted                  // reads still find it; the disk has every other sector of it, and the rest or not
+)
+
+func aftermathOf(err error) Aftermath {
+	var failed *FailedSyncError
+	if errors.As(err, &failed) {
+		return failed.Then
+	}
+	return Cached
+}
