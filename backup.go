@@ -270,7 +270,7 @@ func (b *backup) fill(ctx context.Context) error {
 		return err
 	}
 	// It was written by no boot: nothing of it is in doubt.
-	m.file.Store, m.file.Boot = meta.NewID(), ""
+	m.file.Store, m.file.Boot = b.store.cfg.newID(), ""
 	return meta.Write(b.dir, storeFile, &m.file)
 }
 

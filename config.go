@@ -8,6 +8,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
@@ -51,10 +52,12 @@ type Options struct {
 	// tells nobody. Nil: nobody is told.
 	OnEvent func(Event)
 
-	fs        fs.FS        // nil: the operating system's
-	clock     *clock.Clock // nil: a new one
-	forceHeap bool         // no mapped windows
-	idle      bool         // no background worker: retention is enforced by hand
+	fs        fs.FS                   // nil: the operating system's
+	clock     *clock.Clock            // nil: a new one
+	newID     func() meta.ID          // nil: meta.NewID
+	onShared  func(*partition.Shared) // nil: nobody wants to know
+	forceHeap bool                    // no mapped windows
+	idle      bool                    // no background worker: retention is enforced by hand
 
 	groupsSegment, groupsSnapshot int64 // of the groups log; 0: the defaults
 }

@@ -150,6 +150,9 @@ func open(path string, o Options) (s *Store, err error) {
 	if o.fs == nil {
 		o.fs = fs.OS{}
 	}
+	if o.newID == nil {
+		o.newID = meta.NewID
+	}
 	if o.ReadOnly {
 		o.fs = fs.OnlyReading(o.fs)
 	}
@@ -161,10 +164,13 @@ func open(path string, o Options) (s *Store, err error) {
 	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())
 	s.callback = newCallback(o.OnEvent, s.log, o.clock)
 	s.shared, err = partition.NewShared(partition.SharedOptions{
-		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, ForceHeap: o.forceHeap,
+		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, NewID: o.newID, ForceHeap: o.forceHeap,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if o.onShared != nil {
+		o.onShared(s.shared)
 	}
 	if s.dir, err = o.fs.OpenDir(path, !o.ReadOnly); err != nil {
 		return nil, err
@@ -256,7 +262,7 @@ func (s *Store) loadStoreFile() (fresh bool, err error) {
 	if err = s.dir.Sync("."); err != nil {
 		return false, err
 	}
-	f.data = storeMeta{Format: meta.Format, Store: meta.NewID(), Boot: s.cfg.fs.BootID()}
+	f.data = storeMeta{Format: meta.Format, Store: s.cfg.newID(), Boot: s.cfg.fs.BootID()}
 	return true, meta.Write(s.dir, storeFile, &f.data)
 }
 
@@ -562,7 +568,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 func (s *Store) deleteLocked(t *Topic, name string) error {
 	// The epoch is not raised: that takes space, which a deletion is to free,
 	// and a checkpoint that names a topic that is gone says nothing.
-	gone := topicsDir + "/" + deletedPrefix + meta.NewID().Short()
+	gone := topicsDir + "/" + deletedPrefix + s.cfg.newID().Short()
 	if t != nil {
 		// What cannot be made durable any more goes with the topic. A failure
 		// for good is told by the partition itself.

@@ -177,7 +177,7 @@ func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
 		return nil, err
 	}
 	m := topicMeta{
-		Format: meta.Format, Name: name, Topic: meta.NewID(), Config: settingsOf(config),
+		Format: meta.Format, Name: name, Topic: s.cfg.newID(), Config: settingsOf(config),
 		Generations: []generation{{config.Partitions, partitioner.Placement(config.Partitioner)}},
 	}
 	if err = s.writeTopic(name, &m); err != nil {

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -401,7 +400,7 @@ func (p *Partition) freeName(name string) (string, error) {
 		return "", err
 	}
 	if slices.ContainsFunc(names, func(e fs.Entry) bool { return e.Name == name }) {
-		name += "-" + meta.NewID().Short()
+		name += "-" + p.shared.newID().Short()
 	}
 	return name, nil
 }
@@ -446,7 +445,7 @@ func (r *repair) shorten(c *candidate, f fs.File, pos int64) error {
 func (r *repair) goOn() error {
 	p := r.p
 	h := segment.Header{
-		ID: meta.NewID(), Topic: p.opts.TopicID, Partition: p.opts.Number,
+		ID: p.shared.newID(), Topic: p.opts.TopicID, Partition: p.opts.Number,
 		Base: r.end, PrevEnd: r.end, Durable: r.end,
 	}
 	if n := len(r.f.list); n > 0 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -41,7 +40,7 @@ func (p *Partition) place() segment.Place {
 // nextHeaderLocked returns the header of the segment behind the tail's.
 func (p *Partition) nextHeaderLocked(base int64) segment.Header {
 	h := segment.Header{
-		ID:        meta.NewID(),
+		ID:        p.shared.newID(),
 		Topic:     p.opts.TopicID,
 		Partition: p.opts.Number,
 		Base:      base,

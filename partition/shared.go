@@ -11,6 +11,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -45,6 +46,8 @@ type SharedOptions struct {
 	Begin func() (epoch uint32, err error)
 	// Clock tells the time; nil starts one.
 	Clock *clock.Clock
+	// NewID makes the ids of segments; nil is meta.NewID.
+	NewID func() meta.ID
 	// ForceHeap keeps mapped windows from being used.
 	ForceHeap bool
 }
@@ -57,6 +60,7 @@ type Shared struct {
 	files     *segment.Files
 	clock     *clock.Clock
 	begin     func() (uint32, error)
+	newID     func() meta.ID
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
 	verifies  chan struct{} // one place for each segment that is verified now
@@ -92,10 +96,14 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	if o.Clock == nil {
 		o.Clock = clock.Start()
 	}
+	if o.NewID == nil {
+		o.NewID = meta.NewID
+	}
 	s := &Shared{
 		fs:        o.FS,
 		clock:     o.Clock,
 		begin:     o.Begin,
+		newID:     o.NewID,
 		forceHeap: o.ForceHeap,
 		syncs:     make(chan struct{}, maxSyncs),
 		verifies:  make(chan struct{}, runtime.GOMAXPROCS(0)),
@@ -189,6 +197,13 @@ func (s *Shared) tick() {
 	s.mu.Lock()
 	s.timer = nil
 	s.mu.Unlock()
+	s.LookAround()
+}
+
+// LookAround does now what the timer would do when it fires: whatever is due by
+// the clock is done by the workers, or has been asked of them when it returns.
+// It is for tests whose clock stands still.
+func (s *Shared) LookAround() {
 	now := s.clock.Now()
 	for p := s.takeDue(now); p != nil; p = s.takeDue(now) {
 		if due := p.lookAfter(now); due != never {

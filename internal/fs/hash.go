@@ -38,10 +38,14 @@ func (n *node) hash() uint64 {
 		}
 		return n.sum
 	}
-	// A sum does not depend on the order.
-	all := uint64(len(n.names)) + 0x9e3779b97f4a7c15
-	for name, below := range n.names {
-		all += mix(hashBytes([]byte(name)), below.hash()^0x5851f42d4c957f2d)
+	return hashNames(n.names, (*node).hash)
+}
+
+// hashNames adds up, since a sum does not depend on the order.
+func hashNames(names map[string]*node, hash func(*node) uint64) uint64 {
+	all := uint64(len(names)) + 0x9e3779b97f4a7c15
+	for name, below := range names {
+		all += mix(hashBytes([]byte(name)), hash(below)^0x5851f42d4c957f2d)
 	}
 	return mix(all, 0x2545f4914f6cdd1d)
 }

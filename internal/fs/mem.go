@@ -184,7 +184,7 @@ func (m *Mem) makeDirLocked(full string) (*node, error) {
 type nameOp struct {
 	n      int // which of all name operations, from 1
 	halves []half
-	rename bool // both of its halves are open
+	rename bool // of a file, and both of its halves are open
 }
 
 // A half makes name stand for to in a directory, or for nothing if to is nil.
@@ -208,7 +208,8 @@ func (m *Mem) applyLocked(halves ...half) {
 		h.apply(h.dir.names)
 	}
 	m.named++
-	m.pending = append(m.pending, &nameOp{m.named, halves, len(halves) == 2})
+	rename := len(halves) == 2 && !halves[1].to.isDir()
+	m.pending = append(m.pending, &nameOp{m.named, halves, rename})
 }
 
 // newFileLocked returns a new empty file.

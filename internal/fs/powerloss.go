@@ -20,8 +20,9 @@ const (
 	// JournalDisk holds the names as they were at some moment, no earlier than
 	// any that was synced, and of what was written any of the sectors.
 	JournalDisk
-	// WeakDisk holds any of the names' changes and any of the sectors. Of a
-	// rename both names may be there.
+	// WeakDisk holds any of the names' changes and any of the sectors. Of a file
+	// that was renamed both names may be there; no file system gives a directory
+	// two.
 	WeakDisk
 )
 
@@ -64,7 +65,9 @@ type fileDoubt struct {
 	length  int // which doubt is about its length, -1 if that is known
 	sizes   []int
 	first   int // the first of the doubts about its sectors
+	doubts  int // how many there are
 	sectors []sectorDoubt
+	sums    map[uint64]uint64 // hashes by what was picked; guarded by the Mem's mutex
 }
 
 type sectorDoubt struct {
@@ -136,7 +139,7 @@ func (l *PowerLoss) survey(at string, n *node, seen map[*node]bool) {
 }
 
 func (l *PowerLoss) surveyFile(at string, n *node) {
-	f := fileDoubt{node: n, length: -1, sizes: []int{n.synced}}
+	f := fileDoubt{node: n, length: -1, sizes: []int{n.synced}, sums: map[uint64]uint64{}}
 	for _, size := range append(slices.Clip(n.sizes), len(n.data)) {
 		if !slices.Contains(f.sizes, size) {
 			f.sizes = append(f.sizes, size)
@@ -156,6 +159,7 @@ func (l *PowerLoss) surveyFile(at string, n *node) {
 		}
 		f.sectors = append(f.sectors, s)
 	}
+	f.doubts = len(l.Doubts) - f.first
 	if len(f.sizes) > 1 || len(f.sectors) > 0 {
 		l.files = append(l.files, f)
 	}
@@ -289,4 +293,48 @@ func (l *PowerLoss) Picks(picks []int) string {
 		said = append(said, d.What+": "+how)
 	}
 	return fmt.Sprintf("%v disk, %s", l.model, strings.Join(said, "; "))
+}
+
+// Hash returns what State(picks).Hash() would, without making the state.
+func (l *PowerLoss) Hash(picks []int) uint64 {
+	if l.model == OrderedDisk {
+		return l.orderedState(picks[0]).Hash()
+	}
+	l.mem.mu.Lock()
+	defer l.mem.mu.Unlock()
+	return l.hashOf(l.mem.root, l.names(picks), picks)
+}
+
+func (l *PowerLoss) hashOf(n *node, names map[*node]map[string]*node, picks []int) uint64 {
+	if n.isDir() {
+		picked := names[n]
+		if picked == nil {
+			picked = n.durable
+		}
+		return hashNames(picked, func(below *node) uint64 { return l.hashOf(below, names, picks) })
+	}
+	for i := range l.files {
+		if f := &l.files[i]; f.node == n {
+			return f.hash(picks)
+		}
+	}
+	return n.hash()
+}
+
+// hash returns that of the file as picked. Those that were worked out are
+// remembered. The caller holds the lock of the PowerLoss's Mem.
+func (f *fileDoubt) hash(picks []int) uint64 {
+	k := uint64(0)
+	if f.length >= 0 {
+		k = uint64(picks[f.length])
+	}
+	for i := range f.doubts {
+		k = mix(k+1, uint64(picks[f.first+i])+0x9e3779b97f4a7c15)
+	}
+	sum, ok := f.sums[k]
+	if !ok {
+		sum = f.afterLoss(picks).hash()
+		f.sums[k] = sum
+	}
+	return sum
 }

@@ -15,7 +15,9 @@ func states(t *testing.T, m *Mem, model DiskModel, plain bool) []string {
 	l := m.PowerLoss(model)
 	var all []string
 	for picks := make([]int, len(l.Doubts)); ; {
-		all = append(all, show(t, l.State(picks)))
+		s := l.State(picks)
+		all = append(all, show(t, s))
+		require.Equal(t, s.Hash(), l.Hash(picks), "%v", picks)
 		i := 0
 		for ; i < len(picks); i++ {
 			most := l.Doubts[i].Options

@@ -1,0 +1,324 @@
+// Package crash plays histories of a store, has the power go at every operation
+// on a file, and opens every disk that this may leave, by three models of a
+// disk; and again in the middle of that.
+package crash
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/rig/history"
+	"github.com/braidlog/braidlog/internal/rig/report"
+)
+
+// Counters that a run fills in.
+const (
+	States    = "crash_states"    // distinct disks that were opened and judged
+	Points    = "crash_points"    // moments at which the power went
+	Histories = "crash_histories" // that were played
+)
+
+// Options say how much is done.
+type Options struct {
+	Seed uint64
+	// Time is how long it goes on, at most; zero: to the end of the sequences.
+	Time time.Duration
+	// Length is that of the longest sequences of which there are all.
+	Length int
+	// Random goes on with longer histories by seed until the time is over.
+	Random bool
+	// Stop is how many distinct states are enough; zero: no number is.
+	Stop int64
+}
+
+// A run is one of the check. It is shared by the workers.
+type run struct {
+	o        Options
+	report   *report.Report
+	verdicts [shards]shard
+	states   atomic.Int64
+	progress func(format string, args ...any)
+}
+
+// shards keep workers from waiting for each other.
+const shards = 64
+
+type shard struct {
+	mu   sync.Mutex
+	seen map[key]verdict // guarded by mu
+}
+
+// A key is a disk, and how it came about.
+type key struct {
+	tree   uint64
+	killed bool
+	heap   bool
+}
+
+type verdict struct{ history.Examination }
+
+// Run plays all sequences of operations, the shortest first, and then random
+// histories. It ends with ctx.
+func Run(ctx context.Context, o Options, r *report.Report, progress func(format string, args ...any)) {
+	if o.Time > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Time)
+		defer cancel()
+	}
+	c := newRun(o, r)
+	c.progress = progress
+	began := time.Now()
+	jobs := make(chan history.History)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for h := range jobs {
+				c.play(ctx, h)
+			}
+		})
+	}
+	last := began
+	for h := range c.histories() {
+		if ctx.Err() != nil || o.Stop > 0 && c.states.Load() >= o.Stop {
+			break
+		}
+		select {
+		case jobs <- h:
+		case <-ctx.Done():
+		}
+		if now := time.Now(); now.Sub(last) > time.Second {
+			last = now
+			progress("%d histories, %d states in %v", r.Count(Histories), c.states.Load(), now.Sub(began).Round(time.Second))
+		}
+	}
+	close(jobs)
+	workers.Wait()
+}
+
+func newRun(o Options, r *report.Report) *run {
+	c := &run{o: o, report: r, progress: func(string, ...any) {}}
+	for i := range c.verdicts {
+		c.verdicts[i].seen = map[key]verdict{}
+	}
+	return c
+}
+
+// histories yields those to be played.
+func (c *run) histories() func(yield func(history.History) bool) {
+	return func(yield func(history.History) bool) {
+		rng := rand.New(rand.NewPCG(c.o.Seed, 1))
+		for n := 0; n <= c.o.Length; n++ {
+			all := history.All(history.Alphabet, n)
+			rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			for _, h := range all {
+				if !yield(h) {
+					return
+				}
+			}
+		}
+		for c.o.Random && yield(history.Random(rng)) {
+		}
+	}
+}
+
+// A point is a moment of a history.
+type point struct {
+	at string
+	history.Moment
+}
+
+// play plays a history, and has the power go at every operation of its last
+// step: what comes before is that of shorter histories, but of random ones.
+func (c *run) play(ctx context.Context, h history.History) {
+	c.report.Add(Histories, 1)
+	last := len(h.Ops) - 1
+	if len(h.Ops) > c.o.Length {
+		last = 0
+	}
+	points := record(h, last)
+	for _, p := range points {
+		if ctx.Err() != nil {
+			return
+		}
+		c.report.Add(Points, 1)
+		c.lose(ctx, h, p)
+	}
+}
+
+// record plays a history and returns its moments from operation from on: one
+// before each operation on a file that changes something, and the end.
+func record(h history.History, from int) (points []point) {
+	var mu sync.Mutex
+	on := false
+	var w *history.World
+	w = history.NewWorld(h, func(op fs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if on && changes(op) {
+			points = append(points, point{fmt.Sprintf("before operation %d, %v", op.N, op), w.Capture()})
+		}
+		return nil
+	})
+	w.Play(func(i int) {
+		mu.Lock()
+		defer mu.Unlock()
+		on = i >= from
+	})
+	mu.Lock()
+	points = append(points, point{"at the end", w.Capture()})
+	on = false
+	mu.Unlock()
+	w.End()
+	return points
+}
+
+// changes reports whether an operation can make a difference to what a power
+// loss leaves.
+func changes(op fs.Op) bool {
+	switch op.Kind {
+	case fs.OpReadAt, fs.OpOpen, fs.OpList, fs.OpSize, fs.OpClose, fs.OpMap:
+		return false
+	}
+	return true
+}
+
+// lose judges every disk that may be left at a point.
+func (c *run) lose(ctx context.Context, h history.History, p point) {
+	c.judge(h, p, disk{p.Mem.Hash(), p.Mem.Kill, true}, func() string { return "killed" })
+	for _, model := range []fs.DiskModel{fs.OrderedDisk, fs.JournalDisk, fs.WeakDisk} {
+		l := p.Mem.PowerLoss(model)
+		for picks := range choices(l, c.o.Seed) {
+			if ctx.Err() != nil {
+				return
+			}
+			c.judge(h, p, disk{l.Hash(picks), func() *fs.Mem { return l.State(picks) }, false}, func() string { return l.Picks(picks) })
+		}
+	}
+}
+
+// A disk is one that a power loss, or the end of the process, may leave.
+type disk struct {
+	hash   uint64
+	make   func() *fs.Mem
+	killed bool
+}
+
+// judge examines a disk unless the same was examined before, and compares it
+// with what was known.
+func (c *run) judge(h history.History, p point, d disk, how func() string) {
+	k := key{d.hash, d.killed, h.Heap}
+	e, seen := c.look(k)
+	var within *point
+	if !seen {
+		x := history.Examiner{Heap: h.Heap, Depth: 1}
+		m, backups := d.make(), p.Known.Backups
+		var whole *fs.Mem
+		if len(backups) > 0 {
+			whole = m.Kill()
+		}
+		within = c.within(&x, k)
+		e = verdict{x.Examine(m)}
+		for i := range backups {
+			if v := history.ExamineBackup(whole, &backups[i]); v != nil && e.Violation == nil {
+				e.Violation = v
+			}
+		}
+		c.enter(k, e)
+	}
+	v := e.Violation
+	if v == nil {
+		v = p.Known.Judge(e.Found, d.killed)
+	}
+	if v != nil {
+		c.report.Find(report.Finding{
+			Kind: string(v.Kind), What: fmt.Sprintf("%v: %s: %s: %s", h, p.at, how(), v.Text), Replay: Replay(h),
+		})
+	}
+	if within != nil && within.Mem != nil {
+		within.Known = p.Known
+		c.again(h, *within, func() string { return how() + ", then " + within.at })
+	}
+}
+
+// within arranges for a moment of the recovery of a disk to be taken down.
+func (c *run) within(x *history.Examiner, k key) *point {
+	p := &point{}
+	at := int64(1 + k.tree>>8%40)
+	var mu sync.Mutex
+	x.During = func(m *fs.Mem, n int64, op fs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n >= at && p.Mem == nil && changes(op) {
+			p.at = fmt.Sprintf("in operation %d of recovery, %v", n, op)
+			p.Mem = m.Kill()
+		}
+	}
+	return p
+}
+
+// again has the power go a second time, in recovery.
+func (c *run) again(h history.History, p point, how func() string) {
+	model := fs.DiskModel(1 + p.Mem.Hash()%3)
+	l := p.Mem.PowerLoss(model)
+	rng := rand.New(rand.NewPCG(c.o.Seed, p.Mem.Hash()))
+	for range 2 {
+		picks := some(l, rng)
+		k := key{l.Hash(picks), false, h.Heap}
+		e, seen := c.look(k)
+		if !seen {
+			x := history.Examiner{Heap: h.Heap, Depth: 2}
+			e = verdict{x.Examine(l.State(picks))}
+			c.enter(k, e)
+		}
+		v := e.Violation
+		if v == nil {
+			v = p.Known.Judge(e.Found, false)
+		}
+		if v != nil {
+			c.report.Find(report.Finding{
+				Kind: string(v.Kind), What: fmt.Sprintf("%v: %s: %s: %s", h, how(), l.Picks(picks), v.Text), Replay: Replay(h),
+			})
+		}
+	}
+}
+
+func (c *run) look(k key) (verdict, bool) {
+	s := &c.verdicts[k.tree%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.seen[k]
+	return e, ok
+}
+
+func (c *run) enter(k key, e verdict) {
+	s := &c.verdicts[k.tree%shards]
+	s.mu.Lock()
+	_, twice := s.seen[k]
+	s.seen[k] = e
+	s.mu.Unlock()
+	if !twice {
+		c.states.Add(1)
+		c.report.Add(States, 1)
+	}
+}
+
+// Replay is the argument with which a history is played again, by itself.
+func Replay(h history.History) string { return "crash " + h.String() }
+
+// Again plays one history with everything that can be made of it.
+func Again(ctx context.Context, argument string, seed uint64, r *report.Report) error {
+	h, err := history.Parse(strings.TrimSpace(argument))
+	if err != nil {
+		return err
+	}
+	c := newRun(Options{Seed: seed, Length: -1}, r)
+	c.play(ctx, h)
+	return nil
+}

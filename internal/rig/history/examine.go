@@ -1,0 +1,198 @@
+package history
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+
+	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/internal/clock"
+	rigfs "github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/inside"
+)
+
+// An Examination is what came of opening a disk, apart from what anybody knew
+// before.
+type Examination struct {
+	Found     *Found
+	Violation *Violation // nil if nothing was wrong
+}
+
+// An Examiner opens disks. The zero Examiner is ready.
+type Examiner struct {
+	Heap bool
+	// Depth is how many disks the one that is examined was made from by others:
+	// so that new segments have ids that were never used.
+	Depth uint64
+	// During, if not nil, is called before each operation on a file of the
+	// first opening for writing, with its number from 1.
+	During func(m *rigfs.Mem, n int64, op rigfs.Op)
+}
+
+const oneMore = 1_000_000 // number of a record that is appended to see that it stays
+
+// Examine opens the disk to read only, and then in earnest; reads everything,
+// appends a record to each partition, has the power go, and opens it once more.
+// m is used up.
+func (x *Examiner) Examine(m *rigfs.Mem) (e Examination) {
+	hash := m.HashOf(StorePath)
+	ids := rand.New(rand.NewPCG(2+x.Depth, hash))
+	shown, v := x.readOnly(m)
+	if after := m.HashOf(StorePath); v == nil && after != hash {
+		v = violation(Changed, "the bytes are others after reading only")
+	}
+	if v != nil {
+		return Examination{&Found{}, v}
+	}
+	e.Found, e.Violation = x.live(m, ids, hash)
+	if e.Violation == nil && shown != nil && !shown.Begins(e.Found) {
+		e.Violation = violation(Invented, "who only read was shown %v, and now there is %v", shown.Parts, e.Found.Parts)
+	}
+	return e
+}
+
+// readOnly attaches, and returns what is shown; nil if there is no store.
+func (x *Examiner) readOnly(m *rigfs.Mem) (*Found, *Violation) {
+	changes := 0
+	reading := rigfs.Reading{FS: m, OnChange: func(rigfs.OpKind, string) { changes++ }}
+	s, err := braidlog.OpenInside(StorePath, braidlog.Options{ReadOnly: true}, inside.Options{
+		FS: reading, Clock: clock.Still(epoch), Idle: true,
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, violation(FalseCorruption, "attach: %v", err)
+	}
+	f, v := Read(s)
+	if err = s.Close(); err != nil && v == nil {
+		v = violation(FalseCorruption, "close what was attached: %v", err)
+	}
+	if changes > 0 && v == nil {
+		v = violation(Changed, "%d attempts to change something by who only reads", changes)
+	}
+	return f, v
+}
+
+func (x *Examiner) open(m *rigfs.Mem, ids *rand.Rand) (*braidlog.Store, *Found, *Violation) {
+	s, err := braidlog.OpenInside(StorePath, braidlog.Options{}, inside.Options{
+		FS: m, Clock: clock.Still(epoch), NewID: IDs(ids), ForceHeap: x.Heap, Idle: true,
+	})
+	if err != nil {
+		return nil, &Found{}, violation(FalseCorruption, "%v", err)
+	}
+	f, v := Read(s)
+	if v != nil {
+		_ = s.Close() // what was found first counts
+	}
+	return s, f, v
+}
+
+// live opens the store, closes and opens it again or not, appends, loses power,
+// and opens what is left.
+func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Violation) {
+	if x.During != nil {
+		m.OnOp(func(op rigfs.Op) error { x.During(m, op.N, op); return nil })
+	}
+	s, f, v := x.open(m, ids)
+	m.OnOp(nil)
+	if v != nil {
+		return f, v
+	}
+	again := hash&2 != 0
+	if again {
+		if s, v = x.reopen(s, m, ids, f); v != nil {
+			return f, v
+		}
+	}
+	if v = appendTo(s, f); v != nil {
+		_ = s.Close() // what was found first counts
+		return f, v
+	}
+	want := f.With(oneMore)
+	keep := hash&4 != 0
+	left := m.Crash(func() bool { return keep })
+	if again {
+		if err := s.Close(); err != nil {
+			return f, violation(FalseCorruption, "%v", err)
+		}
+	} else {
+		if s, v = x.reopen(s, m, ids, want); v != nil {
+			return f, v
+		}
+		if err := s.Close(); err != nil {
+			return f, violation(FalseCorruption, "%v", err)
+		}
+	}
+	s, g, v := x.open(left, ids)
+	switch {
+	case v != nil:
+		v.Text = "one more appended, then the power lost: " + v.Text
+		return f, v
+	case !want.sameEntries(g):
+		v = violation(Lost, "one more appended, then the power lost: %v, want %v", g.Parts, want.Parts)
+	}
+	if err := s.Close(); err != nil && v == nil {
+		v = violation(FalseCorruption, "%v", err)
+	}
+	return f, v
+}
+
+// reopen closes the store and opens it again, which must find the same.
+func (x *Examiner) reopen(s *braidlog.Store, m *rigfs.Mem, ids *rand.Rand, want *Found) (*braidlog.Store, *Violation) {
+	if err := s.Close(); err != nil {
+		return nil, violation(FalseCorruption, "%v", err)
+	}
+	s, f, v := x.open(m, ids)
+	if v == nil && !f.Same(want) {
+		v = violation(Unstable, "closed and opened: %v, was %v", f.Parts, want.Parts)
+		_ = s.Close() // what was found first counts
+	}
+	return s, v
+}
+
+// appendTo appends a record to each partition and makes it durable.
+func appendTo(s *braidlog.Store, f *Found) *Violation {
+	if len(f.Parts) == 0 {
+		return nil
+	}
+	t, err := s.Topic(topicName)
+	if err != nil {
+		return violation(FalseCorruption, "%v", err)
+	}
+	for i := range f.Parts {
+		pos, err := t.AppendTo(bg, i, NewRecord(oneMore, 60))
+		if err != nil {
+			return violation(FalseCorruption, "append after recovery: %v", err)
+		}
+		if pos.Offset != f.Parts[i].End {
+			return violation(Reused, "appended at %d, the end was %d", pos.Offset, f.Parts[i].End)
+		}
+	}
+	if err = t.Sync(bg); err != nil {
+		return violation(FalseCorruption, "%v", err)
+	}
+	return nil
+}
+
+// ExamineBackup compares a backup with what was known when it was begun.
+func ExamineBackup(m *rigfs.Mem, b *Backup) *Violation {
+	s, err := braidlog.OpenInside(b.Path, braidlog.Options{ReadOnly: true}, inside.Options{FS: m, Clock: clock.Still(epoch), Idle: true})
+	switch {
+	case err != nil && b.Done:
+		return violation(Lost, "a backup: %v", err)
+	case errors.Is(err, braidlog.ErrPartialBackup), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return violation(FalseCorruption, "a backup that was not finished: %v", err)
+	}
+	defer s.Close() //nolint:errcheck // it was only read
+	f, v := Read(s)
+	if v == nil {
+		v = b.Known.Judge(f, true)
+	}
+	if v != nil {
+		v.Text = "a backup: " + v.Text
+	}
+	return v
+}

@@ -1,0 +1,110 @@
+package history
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/partition"
+)
+
+// A Found is what is in a store: the topic's partitions, none if there is no
+// topic.
+type Found struct {
+	Parts []FoundPart
+}
+
+// A FoundPart is what is in a partition.
+type FoundPart struct {
+	Start, End int64
+	Entries    []Entry
+}
+
+// An Entry is a record that was read.
+type Entry struct {
+	Offset int64
+	Number int
+}
+
+// Read reads everything, which must be intact.
+func Read(s *braidlog.Store) (*Found, *Violation) {
+	f := &Found{}
+	if names := s.Topics(); len(names) > 1 || len(names) == 1 && names[0] != topicName {
+		return f, violation(Invented, "topics %q", names)
+	}
+	if broken := s.Recovery().Broken; len(broken) > 0 {
+		return f, violation(FalseCorruption, "topics that do not open: %v", broken)
+	}
+	t, err := s.Topic(topicName)
+	if errors.Is(err, braidlog.ErrTopicNotFound) {
+		return f, nil
+	}
+	if err != nil {
+		return f, violation(FalseCorruption, "%v", err)
+	}
+	f.Parts = make([]FoundPart, t.NumPartitions())
+	for i := range f.Parts {
+		if v := f.Parts[i].read(t.Partition(i)); v != nil {
+			return f, v
+		}
+	}
+	return f, nil
+}
+
+func (f *FoundPart) read(p *partition.Partition) *Violation {
+	if r := p.Recovery(); r.Err != nil || len(r.Lost) > 0 {
+		return violation(FalseCorruption, "opening found %v, lost %v", r.Err, r.Lost)
+	}
+	r := p.NewReader(partition.First())
+	defer r.Close() //nolint:errcheck // it gives memory back
+	for {
+		rec, err := r.TryNext()
+		switch {
+		case err == partition.ErrEnd:
+			f.Start, f.End = p.Start(), p.End()
+			return nil
+		case err != nil:
+			return violation(FalseCorruption, "%v", err)
+		}
+		n, err := numberOf(rec)
+		if err != nil {
+			return violation(Invented, "offset %d: %v", rec.Offset, err)
+		}
+		if k := len(f.Entries); k > 0 && f.Entries[k-1].Offset >= rec.Offset {
+			return violation(Reordered, "offset %d behind offset %d", rec.Offset, f.Entries[k-1].Offset)
+		}
+		f.Entries = append(f.Entries, Entry{rec.Offset, n})
+	}
+}
+
+// Same reports whether two are equal.
+func (f *Found) Same(g *Found) bool {
+	return slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
+		return a.Start == b.Start && a.End == b.End && slices.Equal(a.Entries, b.Entries)
+	})
+}
+
+// Begins reports whether g has all that f has, and perhaps more behind it.
+func (f *Found) Begins(g *Found) bool {
+	if len(f.Parts) == 0 {
+		return true
+	}
+	return slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
+		n := len(a.Entries)
+		return n <= len(b.Entries) && slices.Equal(a.Entries, b.Entries[:n])
+	})
+}
+
+// With returns f with one more record in each partition, at its end.
+func (f *Found) With(number int) *Found {
+	g := &Found{Parts: slices.Clone(f.Parts)}
+	for i := range g.Parts {
+		p := &g.Parts[i]
+		p.Entries = append(slices.Clip(p.Entries), Entry{p.End, number})
+		p.End++
+	}
+	return g
+}
+
+// sameEntries reports whether two have the same records, wherever they end.
+func (f *Found) sameEntries(g *Found) bool { return f.Begins(g) && g.Begins(f) }

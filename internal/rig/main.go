@@ -1,0 +1,142 @@
+// Command rig looks for broken promises: it crashes, starves and damages stores
+// in memory, and compares what is found afterwards with what their users were
+// told. docs/TRUST.md says what it shows.
+//
+//	go run ./internal/rig -quick         the share of a test run, at most a quarter of an hour
+//	go run ./internal/rig -long          without end
+//	go run ./internal/rig -replay '...'  what a finding says
+//
+// It ends with status 1 if it found something.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/braidlog/braidlog/internal/rig/crash"
+	"github.com/braidlog/braidlog/internal/rig/report"
+)
+
+// A check is one way to look for broken promises.
+type check struct {
+	name   string // and first word of the argument of -replay
+	run    func(ctx context.Context, o options, r *report.Report, say func(format string, args ...any))
+	replay func(ctx context.Context, argument string, o options, r *report.Report) error
+}
+
+var checks = []check{
+	{"crash", runCrash, func(ctx context.Context, argument string, o options, r *report.Report) error {
+		return crash.Again(ctx, argument, o.seed, r)
+	}},
+}
+
+// counters are in the report also if nothing was counted.
+var counters = []string{"crash_states", "fault_points", "lost", "invented", "reordered", "false_corruption", "undetected"}
+
+type options struct {
+	quick, long, json bool
+	seed              uint64
+	time              time.Duration
+	only, replay      string
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.quick, "quick", false, "do the share of a test run")
+	flag.BoolVar(&o.long, "long", false, "go on without end, with longer and longer histories")
+	flag.BoolVar(&o.json, "json", false, "print nothing but the counts, as JSON on one line, and what was found")
+	flag.Uint64Var(&o.seed, "seed", 1, "what chance begins with")
+	flag.DurationVar(&o.time, "time", 0, "how long each check may take; 0: as long as it takes, in -quick as long as it should")
+	flag.StringVar(&o.only, "only", "", "run this check only")
+	flag.StringVar(&o.replay, "replay", "", "do again what a finding says")
+	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
+	flag.Parse()
+	if *profile != "" {
+		f, _ := os.Create(*profile)
+		pprof.StartCPUProfile(f)
+		defer pprof.StopCPUProfile()
+	}
+	debug.SetGCPercent(400) // most of what is made is thrown away at once
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+var errFound = errors.New("promises were broken")
+
+func run(ctx context.Context, o options) error {
+	r := report.New(counters...)
+	if o.replay != "" {
+		if err := replay(ctx, o, r); err != nil {
+			return err
+		}
+		return conclude(o, r)
+	}
+	for _, c := range checks {
+		if o.only == "" || o.only == c.name {
+			began := time.Now()
+			c.run(ctx, o, r, o.sayer(c.name))
+			r.Add(c.name+"_seconds", int64(time.Since(began).Seconds()))
+		}
+	}
+	return conclude(o, r)
+}
+
+func replay(ctx context.Context, o options, r *report.Report) error {
+	name, argument, _ := strings.Cut(o.replay, " ")
+	for _, c := range checks {
+		if c.name == name {
+			return c.replay(ctx, argument, o, r)
+		}
+	}
+	return fmt.Errorf("replay: there is no check %q", name)
+}
+
+// conclude prints what was counted and found.
+func conclude(o options, r *report.Report) error {
+	found := r.Findings()
+	for _, f := range found {
+		fmt.Fprintln(os.Stderr, f)
+	}
+	fmt.Println(r.JSON())
+	if len(found) > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// sayer tells of progress, on a terminal.
+func (o options) sayer(name string) func(format string, args ...any) {
+	info, err := os.Stderr.Stat()
+	if o.json || err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return func(string, ...any) {}
+	}
+	return func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "\r%s: %s\033[K", name, fmt.Sprintf(format, args...))
+	}
+}
+
+// quickCrash is how long the crashes of -quick may take.
+const quickCrash = 6 * time.Minute
+
+func runCrash(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	c := crash.Options{Seed: o.seed, Length: 3, Random: true, Time: o.time}
+	if o.quick && c.Time == 0 {
+		c.Time = quickCrash
+	}
+	if !o.quick && !o.long && c.Time == 0 {
+		c.Random = false
+	}
+	crash.Run(ctx, c, r, say)
+}
