@@ -286,6 +286,7 @@ func (s *Store) begin() (epoch uint32, err error) {
 		// No checkpoint is of this epoch, so none can be believed too long. A
 		// disk that was filled must not keep recovery from giving back what it
 		// reserved there.
+		s.warn("", "the epoch could not be raised, and is as soon as there is space", err)
 		return f.data.Epoch, nil
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ var (
 	EIO    error = syscall.EIO
 	EMFILE error = syscall.EMFILE
 	ENFILE error = syscall.ENFILE
+	EINTR  error = syscall.EINTR
 )
 
 // IsNoSpace reports whether err says that the disk or the user's share of it

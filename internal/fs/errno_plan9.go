@@ -8,6 +8,7 @@ var (
 	EDQUOT = errors.New("disk quota exceeded")
 	EIO    = errors.New("i/o error")
 	EMFILE = errors.New("too many open files")
+	EINTR  = errors.New("interrupted")
 	ENFILE = errors.New("too many open files in system")
 )
 

@@ -63,6 +63,6 @@ func hashBytes(b []byte) uint64 {
 }
 
 func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a|1, b|1) // a zero would swallow the rest
-	return hi ^ lo ^ bits.RotateLeft64(a, 23)
+	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd6e8feb86659fd93)
+	return hi ^ lo
 }

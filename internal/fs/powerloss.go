@@ -329,7 +329,7 @@ func (f *fileDoubt) hash(picks []int) uint64 {
 		k = uint64(picks[f.length])
 	}
 	for i := range f.doubts {
-		k = mix(k+1, uint64(picks[f.first+i])+0x9e3779b97f4a7c15)
+		k = mix(k+1, uint64(picks[f.first+i]))
 	}
 	sum, ok := f.sums[k]
 	if !ok {

@@ -140,7 +140,9 @@ func TestTornSectors(t *testing.T) {
 		for option := range d.Options {
 			picks := make([]int, len(l.Doubts))
 			picks[i] = option
-			got := content(t, openDir(t, l.State(picks), "/"), "f")
+			s := l.State(picks)
+			require.Equal(t, s.Hash(), l.Hash(picks))
+			got := content(t, openDir(t, s, "/"), "f")
 			require.Len(t, got, sectorBytes)
 			require.Equal(t, strings.Repeat("A", 100), got[:100], "synced, not written since")
 			require.Equal(t, strings.Repeat("A", sectorBytes-200), got[200:])

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/braidlog/braidlog/internal/rig/crash"
+	"github.com/braidlog/braidlog/internal/rig/faults"
 	"github.com/braidlog/braidlog/internal/rig/report"
 )
 
@@ -35,6 +36,9 @@ type check struct {
 var checks = []check{
 	{"crash", runCrash, func(ctx context.Context, argument string, o options, r *report.Report) error {
 		return crash.Again(ctx, argument, o.seed, r)
+	}},
+	{"faults", runFaults, func(_ context.Context, argument string, o options, r *report.Report) error {
+		return faults.Again(argument, o.seed, r)
 	}},
 }
 
@@ -139,4 +143,13 @@ func runCrash(ctx context.Context, o options, r *report.Report, say func(format 
 		c.Random = false
 	}
 	crash.Run(ctx, c, r, say)
+}
+
+func runFaults(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	if o.time > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.time)
+		defer cancel()
+	}
+	faults.Run(ctx, faults.Options{Seed: o.seed}, r, say)
 }

@@ -20,7 +20,7 @@ const (
 var Operations = map[rune]func(w *World){
 	'a': func(w *World) { w.appends(1, 60) },
 	'b': func(w *World) { w.batch(3, 150) },
-	'B': func(w *World) { w.batch(4, 900) }, // fills most of a segment
+	'B': func(w *World) { w.batch(3, 900) }, // a frame that fills most of a segment
 	'r': (*World).ages,
 	'o': (*World).rolls,
 	't': func(w *World) { w.trims(1) },

@@ -90,6 +90,19 @@ func (w *World) Play(before func(i int)) {
 	}
 }
 
+// Close closes the store, if one is open, which is then told of like anything
+// else.
+func (w *World) Close() {
+	if w.store == nil {
+		return
+	}
+	w.saw("close", w.store.Close())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lookLocked()
+	w.store = nil
+}
+
 // End closes what is still open. What is on disk by then counts no more.
 func (w *World) End() {
 	w.currentMem().OnOp(nil)

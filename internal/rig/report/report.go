@@ -50,7 +50,7 @@ func (r *Report) Count(counter string) int64 {
 }
 
 // maxFindings is how many findings are kept: one is enough to fail.
-const maxFindings = 50
+const maxFindings = 1000
 
 // Find enters a finding, and counts it.
 func (r *Report) Find(f Finding) {
