@@ -6,5 +6,6 @@ func init() {
 	testhook.Enter = func(options any, w testhook.World) {
 		o := options.(*Options)
 		o.fs, o.clock, o.forceHeap, o.idle = w.FS, w.Clock, w.Heap, w.Idle
+		o.newID, o.onShared = w.NewID, w.OnShared
 	}
 }

@@ -197,13 +197,25 @@ func (s *Shared) tick() {
 	s.mu.Lock()
 	s.timer = nil
 	s.mu.Unlock()
-	s.LookAround()
+	s.lookAround()
 }
 
-// LookAround does now what the timer would do when it fires: whatever is due by
-// the clock is done by the workers, or has been asked of them when it returns.
-// It is for tests whose clock stands still.
-func (s *Shared) LookAround() {
+// Skip calls move, which moves a clock that stands still, and then does what the
+// timer would do when it fires: whatever is due has been asked of the workers
+// when it returns, on no other goroutine. It is for tests that are to run the
+// same way each time.
+func (s *Shared) Skip(move func()) {
+	s.mu.Lock()
+	if s.timer != nil && s.timer.Stop() {
+		s.timer = nil
+		s.running.Done() // the tick that will not be
+	}
+	s.mu.Unlock()
+	move()
+	s.lookAround()
+}
+
+func (s *Shared) lookAround() {
 	now := s.clock.Now()
 	for p := s.takeDue(now); p != nil; p = s.takeDue(now) {
 		if due := p.lookAfter(now); due != never {

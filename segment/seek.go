@@ -262,11 +262,14 @@ func (s *Segment) ResumeIndex() error {
 	x.Keep(func(e index.Entry) bool { return e.Position < s.Readable() })
 	last, ok, _ := x.FindOffset(s.End())
 	if ok {
-		if _, err = s.CheckEntry(last); err != nil {
-			if x, err = s.build(); err != nil {
-				return err
+		_, err = s.CheckEntry(last)
+		if errors.Is(err, index.ErrWrong) {
+			if x, err = s.build(); err == nil {
+				last, _, _ = x.FindOffset(s.End())
 			}
-			last, _, _ = x.FindOffset(s.End())
+		}
+		if err != nil {
+			return err // the disk's: it says nothing about the index
 		}
 	}
 	s.Resume(x, last.Position)

@@ -83,8 +83,11 @@ func RemoveAll(d Dir, name string) error {
 		return nil
 	}
 	entries, listErr := d.List(name)
+	if errors.Is(listErr, ErrNotRegular) {
+		return err // the first error says why the file stays
+	}
 	if listErr != nil {
-		return err // not a directory: the first error says why it stays
+		return errors.Join(err, listErr)
 	}
 	for _, e := range entries {
 		if err := RemoveAll(d, path.Join(name, e.Name)); err != nil {

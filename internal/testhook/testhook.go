@@ -6,6 +6,8 @@ package testhook
 import (
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/partition"
 )
 
 // A World is what a store under test runs on.
@@ -14,6 +16,11 @@ type World struct {
 	Clock *clock.Clock // nil: a new one
 	Heap  bool         // no mapped windows
 	Idle  bool         // no background worker: retention is enforced by hand
+
+	NewID func() meta.ID // nil: meta.NewID
+	// OnShared is told what the store's partitions share, before the first of
+	// them is opened. Nil: nobody wants to know.
+	OnShared func(*partition.Shared)
 }
 
 // Enter puts w into options, which is a *braidlog.Options: a store that is

@@ -8,7 +8,7 @@ import (
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/internal/clock"
 	rigfs "github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/internal/inside"
+	"github.com/braidlog/braidlog/internal/testhook"
 )
 
 // An Examination is what came of opening a disk, apart from what anybody knew
@@ -55,8 +55,8 @@ func (x *Examiner) Examine(m *rigfs.Mem) (e Examination) {
 func (x *Examiner) readOnly(m *rigfs.Mem) (*Found, *Violation) {
 	changes := 0
 	reading := rigfs.Reading{FS: m, OnChange: func(rigfs.OpKind, string) { changes++ }}
-	s, err := braidlog.OpenInside(StorePath, braidlog.Options{ReadOnly: true}, inside.Options{
-		FS: reading, Clock: clock.Still(epoch), Idle: true,
+	s, err := openOn(StorePath, braidlog.Options{ReadOnly: true}, testhook.World{
+		FS: reading, Clock: clock.Still(epoch),
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -75,8 +75,8 @@ func (x *Examiner) readOnly(m *rigfs.Mem) (*Found, *Violation) {
 }
 
 func (x *Examiner) open(m *rigfs.Mem, ids *rand.Rand) (*braidlog.Store, *Found, *Violation) {
-	s, err := braidlog.OpenInside(StorePath, braidlog.Options{}, inside.Options{
-		FS: m, Clock: clock.Still(epoch), NewID: IDs(ids), ForceHeap: x.Heap, Idle: true,
+	s, err := openOn(StorePath, braidlog.Options{}, testhook.World{
+		FS: m, Clock: clock.Still(epoch), NewID: IDs(ids), Heap: x.Heap,
 	})
 	if err != nil {
 		return nil, &Found{}, violation(FalseCorruption, "%v", err)
@@ -177,7 +177,7 @@ func appendTo(s *braidlog.Store, f *Found) *Violation {
 
 // ExamineBackup compares a backup with what was known when it was begun.
 func ExamineBackup(m *rigfs.Mem, b *Backup) *Violation {
-	s, err := braidlog.OpenInside(b.Path, braidlog.Options{ReadOnly: true}, inside.Options{FS: m, Clock: clock.Still(epoch), Idle: true})
+	s, err := openOn(b.Path, braidlog.Options{ReadOnly: true}, testhook.World{FS: m, Clock: clock.Still(epoch)})
 	switch {
 	case err != nil && b.Done:
 		return violation(Lost, "a backup: %v", err)

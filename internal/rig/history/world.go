@@ -13,8 +13,8 @@ import (
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
-	"github.com/braidlog/braidlog/internal/inside"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/testhook"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -58,6 +58,13 @@ func NewWorld(h History, hook func(fs.Op) error) *World {
 	w.mem.Remember()
 	w.mem.OnOp(hook)
 	return w
+}
+
+// openOn opens a store that runs on w, and has nobody work in the background.
+func openOn(path string, o braidlog.Options, w testhook.World) (*braidlog.Store, error) {
+	w.Idle = true
+	testhook.Enter(&o, w)
+	return braidlog.Open(path, o)
 }
 
 // IDs returns a source of ids that begins with seed.
@@ -157,8 +164,8 @@ func (w *World) open() bool {
 	if w.store != nil {
 		return true
 	}
-	s, err := braidlog.OpenInside(StorePath, braidlog.Options{OnEvent: w.note}, inside.Options{
-		FS: w.currentMem(), Clock: w.clock, NewID: IDs(w.ids), ForceHeap: w.Heap, Idle: true,
+	s, err := openOn(StorePath, braidlog.Options{OnEvent: w.note}, testhook.World{
+		FS: w.currentMem(), Clock: w.clock, NewID: IDs(w.ids), Heap: w.Heap,
 		OnShared: func(s *partition.Shared) { w.shared = s },
 	})
 	if !w.saw("open", err) {
@@ -238,11 +245,13 @@ func (w *World) settle() {
 
 // passes lets time pass.
 func (w *World) passes(d time.Duration) {
-	w.clock.Skip(d)
-	if w.store != nil {
-		w.shared.LookAround()
-		w.settle()
+	move := func() { w.clock.Skip(d) }
+	if w.store == nil {
+		move()
+		return
 	}
+	w.shared.Skip(move)
+	w.settle()
 }
 
 func (w *World) config() braidlog.TopicConfig {
