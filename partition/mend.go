@@ -42,7 +42,7 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 			return fmt.Errorf("make the end durable: %w", err)
 		}
 		durable, f.report.Rewritten = end, n
-	} else if end > durable {
+	} else if slices.ContainsFunc(f.list, func(c *candidate) bool { return c.unsure(durable) }) {
 		p.redo = func() error {
 			trimmed := func(c *candidate) bool { return !slices.Contains(p.all(), c.seg) }
 			f.list = slices.DeleteFunc(f.list, trimmed)
@@ -241,7 +241,7 @@ func (p *Partition) copyAside(f fs.File, from, to int64) error {
 // have it, and readers are about to see it.
 func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) {
 	for _, c := range f.list {
-		if c.seg == nil || !c.scanned || c.end <= durable && c.base < durable {
+		if !c.unsure(durable) {
 			continue
 		}
 		if err = p.begin(context.Background()); err != nil {
@@ -257,6 +257,13 @@ func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) 
 		err = p.syncDir()
 	}
 	return bytes, err
+}
+
+// unsure reports whether only the page cache is sure to have something of a
+// candidate: batches at or behind the durable mark, or the header of one that
+// begins there. What is appended behind such a header is lost with it.
+func (c *candidate) unsure(durable int64) bool {
+	return c.seg != nil && c.scanned && (c.end > durable || c.base >= durable)
 }
 
 // rewriteFound is rewrite for the levels that leave it to the first sync: one

@@ -47,6 +47,7 @@ var counters = []string{"crash_states", "fault_points", "lost", "invented", "reo
 
 type options struct {
 	quick, long, json bool
+	first             bool
 	seed              uint64
 	time              time.Duration
 	only, replay      string
@@ -60,6 +61,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "what chance begins with")
 	flag.DurationVar(&o.time, "time", 0, "how long each check may take; 0: as long as it takes, in -quick as long as it should")
 	flag.StringVar(&o.only, "only", "", "run this check only")
+	flag.BoolVar(&o.first, "first", false, "stop at the first finding")
 	flag.StringVar(&o.replay, "replay", "", "do again what a finding says")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
@@ -81,6 +83,12 @@ var errFound = errors.New("promises were broken")
 
 func run(ctx context.Context, o options) error {
 	r := report.New(counters...)
+	if o.first {
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(ctx)
+		defer stop()
+		r.OnFind = stop
+	}
 	if o.replay != "" {
 		if err := replay(ctx, o, r); err != nil {
 			return err

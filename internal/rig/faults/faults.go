@@ -71,12 +71,15 @@ var causes = map[string]func(op fs.Op, cause *injected) error{
 	"EINTR":       plain(fs.EINTR),
 	"short write": short,
 	// After a failed sync the kernel may have any of these for the new content.
-	"EIO reverted": failedSync(fs.Reverted),
-	"EIO half":     failedSync(fs.HalfPersisted),
+	reverted:   failedSync(fs.Reverted),
+	"EIO half": failedSync(fs.HalfPersisted),
 }
 
+// reverted is the error after which what was written is gone.
+const reverted = "EIO reverted"
+
 // names of causes, in order.
-var names = []string{"EIO", "ENOSPC", "EDQUOT", "EMFILE", "EINTR", "short write", "EIO reverted", "EIO half"}
+var names = []string{"EIO", "ENOSPC", "EDQUOT", "EMFILE", "EINTR", "short write", reverted, "EIO half"}
 
 // An injected error can be told from all others.
 type injected struct{ cause error }
@@ -223,6 +226,7 @@ func play(f Fault, seed uint64, r *report.Report) {
 	}
 	i := &injector{Fault: f}
 	w := history.NewWorld(h, i.hook)
+	w.Forgets = f.Error == reverted
 	w.Play(nil)
 	i.mu.Lock()
 	i.over = true
@@ -280,10 +284,13 @@ func (j *judge) disk(m *fs.Mem, k *history.Known, killed bool, at string) {
 	x := history.Examiner{Heap: j.h.Heap, Depth: 1}
 	e := x.Examine(m)
 	v := e.Violation
-	if v == nil {
+	if j.Error == reverted {
 		// What was written and could not be synced may be gone without a power
 		// loss.
-		v = k.Judge(e.Found, killed && j.Error != "EIO reverted")
+		k, killed = k.Forgiving(), false
+	}
+	if v == nil {
+		v = k.Judge(e.Found, killed)
 	}
 	if v != nil {
 		j.find(v, at)

@@ -87,6 +87,20 @@ func (k *Known) clone() *Known {
 	return c
 }
 
+// Forgiving returns what is left of the promises when a sync failed and the
+// kernel threw away what had not been synced: readers have seen what is gone,
+// and its offsets are given out again.
+func (k *Known) Forgiving() *Known {
+	c := k.clone()
+	for i := range c.Lives {
+		for j := range c.Lives[i].Parts {
+			p := &c.Lives[i].Parts[j]
+			p.Visible = max(p.Durable, p.Seen)
+		}
+	}
+	return c
+}
+
 // A Violation is a promise that was broken.
 type Violation struct {
 	Kind Kind

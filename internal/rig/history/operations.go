@@ -205,7 +205,11 @@ func (w *World) losesPower() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l := w.known.last(); l != nil && len(f.Parts) > 0 {
+	w.known.settle(f)
+}
+
+func (k *Known) settle(f *Found) {
+	if l := k.last(); l != nil && len(f.Parts) > 0 {
 		for i := range l.Parts {
 			l.Parts[i].settle(&f.Parts[i])
 		}

@@ -33,6 +33,9 @@ var epoch = time.Unix(1_700_000_000, 0)
 // goroutine plays a history in it.
 type World struct {
 	History
+	// Forgets says that a failed sync may take back what was written: what is not
+	// there when the store is opened again is gone.
+	Forgets bool
 
 	clock  *clock.Clock
 	ids    *rand.Rand
@@ -175,6 +178,9 @@ func (w *World) open() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.known.Opened = true
+	if w.Forgets {
+		w.forgetLocked()
+	}
 	for _, r := range s.Recovery().Topics {
 		for _, p := range r {
 			w.events = append(w.events, p.Err)
@@ -185,6 +191,15 @@ func (w *World) open() bool {
 	}
 	w.findLocked()
 	return true
+}
+
+// forgetLocked learns what is gone.
+func (w *World) forgetLocked() {
+	f, v := Read(w.store)
+	if l := w.known.last(); v == nil && l != nil && len(f.Parts) == len(l.Parts) {
+		w.known = *w.known.Forgiving()
+		w.known.settle(f)
+	}
 }
 
 // findLocked gets hold of the topic again, and learns whether one that was half

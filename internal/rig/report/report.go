@@ -21,6 +21,8 @@ func (f Finding) String() string {
 // A Report has counts, by name, and what was found. It may be filled from many
 // goroutines.
 type Report struct {
+	OnFind func() // called with each finding, under no lock; nil: nothing; set before use
+
 	mu       sync.Mutex
 	counts   map[string]int64
 	findings []Finding
@@ -55,10 +57,13 @@ const maxFindings = 1000
 // Find enters a finding, and counts it.
 func (r *Report) Find(f Finding) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.counts[f.Kind]++
 	if len(r.findings) < maxFindings {
 		r.findings = append(r.findings, f)
+	}
+	r.mu.Unlock()
+	if r.OnFind != nil {
+		r.OnFind()
 	}
 }
 
