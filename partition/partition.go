@@ -380,8 +380,8 @@ func (p *Partition) finish() error {
 	if failed != nil {
 		return errors.Join(p.abandon(), p.closeError(failed))
 	}
-	if !begun && p.durable.Load() >= p.visible.Load() {
-		return nil
+	if !begun && p.durable.Load() >= p.visible.Load() && p.redo == nil {
+		return nil // else a checkpoint would vouch for what only the page cache is sure to have
 	}
 	if err := p.wrapUp(); err != nil {
 		return errors.Join(err, p.abandon())

@@ -217,7 +217,7 @@ func (c *run) judge(h history.History, p point, d disk, how func() string) {
 	e, seen := c.look(k)
 	var within *point
 	if !seen {
-		x := history.Examiner{Heap: h.Heap, Depth: 1}
+		x := history.Examiner{Heap: h.Heap, Depth: 1, Unsynced: d.killed}
 		m, backups := d.make(), p.Known.Backups
 		var whole *fs.Mem
 		if len(backups) > 0 {

@@ -69,7 +69,8 @@ var causes = map[string]func(op fs.Op, cause *injected) error{
 	"EDQUOT":      plain(fs.EDQUOT),
 	"EMFILE":      plain(fs.EMFILE),
 	"EINTR":       plain(fs.EINTR),
-	"short write": short,
+	"short write": short(2),
+	"late error":  short(1), // all was written
 	// After a failed sync the kernel may have any of these for the new content.
 	reverted:   failedSync(fs.Reverted),
 	"EIO half": failedSync(fs.HalfPersisted),
@@ -79,7 +80,7 @@ var causes = map[string]func(op fs.Op, cause *injected) error{
 const reverted = "EIO reverted"
 
 // names of causes, in order.
-var names = []string{"EIO", "ENOSPC", "EDQUOT", "EMFILE", "EINTR", "short write", reverted, "EIO half"}
+var names = []string{"EIO", "ENOSPC", "EDQUOT", "EMFILE", "EINTR", "short write", "late error", reverted, "EIO half"}
 
 // An injected error can be told from all others.
 type injected struct{ cause error }
@@ -92,12 +93,15 @@ func plain(cause error) func(fs.Op, *injected) error {
 	return func(_ fs.Op, e *injected) error { e.cause = cause; return e }
 }
 
-func short(op fs.Op, e *injected) error {
-	if op.Kind != fs.OpWriteAt {
-		return nil
+// short has only a part of what is written arrive.
+func short(part int64) func(fs.Op, *injected) error {
+	return func(op fs.Op, e *injected) error {
+		if op.Kind != fs.OpWriteAt {
+			return nil
+		}
+		e.cause = fs.ENOSPC
+		return &fs.ShortWriteError{N: int(op.Len / part), Err: e}
 	}
-	e.cause = fs.ENOSPC
-	return &fs.ShortWriteError{N: int(op.Len / 2), Err: e}
 }
 
 func failedSync(then fs.Aftermath) func(fs.Op, *injected) error {
@@ -281,7 +285,7 @@ func (j *judge) find(v *history.Violation, at string) {
 
 // disk opens what is left.
 func (j *judge) disk(m *fs.Mem, k *history.Known, killed bool, at string) {
-	x := history.Examiner{Heap: j.h.Heap, Depth: 1}
+	x := history.Examiner{Heap: j.h.Heap, Depth: 1, Unsynced: killed}
 	e := x.Examine(m)
 	v := e.Violation
 	if j.Error == reverted {
@@ -337,8 +341,8 @@ var excuses = []struct {
 		return f.Error == "EMFILE" && (op.Kind == fs.OpOpen || op.Kind == fs.OpCreate || op.Kind == fs.OpSyncDir)
 	}},
 	{"on a full disk a trim makes room, and tries again", func(op fs.Op, f Fault) bool {
-		full := f.Error == "ENOSPC" || f.Error == "EDQUOT" || f.Error == "short write"
-		moves := strings.Contains(op.Name, "partition.json") || op.Kind == fs.OpSyncDir
+		full := f.Error == "ENOSPC" || f.Error == "EDQUOT" || f.Error == "short write" || f.Error == "late error"
+		moves := strings.Contains(op.Name, "partition.json") || strings.Contains(op.Name, "store.json") || op.Kind == fs.OpSyncDir
 		return full && moves && strings.ContainsAny(f.Script[strings.Index(f.Script, ":"):], "tp")
 	}},
 	{"what is left of a topic is removed once more when its directory was emptied", func(op fs.Op, _ Fault) bool {

@@ -24,6 +24,9 @@ type Examiner struct {
 	// Depth is how many disks the one that is examined was made from by others:
 	// so that new segments have ids that were never used.
 	Depth uint64
+	// Unsynced says that the disk has more than what was synced: the process
+	// ended, and not the machine.
+	Unsynced bool
 	// During, if not nil, is called before each operation on a file of the
 	// first opening for writing, with its number from 1.
 	During func(m *rigfs.Mem, n int64, op rigfs.Op)
@@ -99,6 +102,10 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 	if v != nil {
 		return f, v
 	}
+	if v = x.lose(m, ids, f, hash); v != nil {
+		_ = s.Close() // what was found first counts
+		return f, v
+	}
 	again := hash&2 != 0
 	if again {
 		if s, v = x.reopen(s, m, ids, f); v != nil {
@@ -136,6 +143,26 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 		v = violation(FalseCorruption, "%v", err)
 	}
 	return f, v
+}
+
+// lose has the power go as soon as the store was opened and read: what a reader
+// saw at level Sync stays. Of disks on which all is synced it tries one in two.
+func (x *Examiner) lose(m *rigfs.Mem, ids *rand.Rand, f *Found, hash uint64) *Violation {
+	if !x.Unsynced && hash&1 == 0 {
+		return nil
+	}
+	s, g, v := x.open(m.Crash(func() bool { return false }), ids)
+	if v != nil {
+		v.Text = "opened, then the power lost: " + v.Text
+		return v
+	}
+	if t, err := s.Topic(topicName); err == nil && t.Config().Durability == braidlog.Sync && !f.Begins(g) {
+		v = violation(Lost, "a reader saw %v, then the power was lost: %v", f.Parts, g.Parts)
+	}
+	if err := s.Close(); err != nil && v == nil {
+		v = violation(FalseCorruption, "%v", err)
+	}
+	return v
 }
 
 // reopen closes the store and opens it again, which must find the same.

@@ -161,8 +161,6 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 		return violation(Invented, "it starts at %d, was trimmed to %d", f.Start, p.Start)
 	case f.Start > max(p.Start, p.Asked):
 		return violation(Lost, "it starts at %d, nobody asked for more than %d", f.Start, max(p.Start, p.Asked))
-	case f.End < p.Visible:
-		return violation(Reused, "it ends at %d, an offset of up to %d was seen", f.End, p.Visible)
 	}
 	left := f.Entries
 	missing, frame, got := 0, 0, false
@@ -170,8 +168,8 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 		o := &p.Offered[i]
 		here := len(left) > 0 && left[0].Number == o.Number
 		if below := o.Fate == Acknowledged && o.Offset < f.Start; !below {
-			sure := o.Fate == Acknowledged || p.Asked == 0 // else it may be trimmed in part
-			if o.Frame == frame && here != got && sure {
+			trimmed := o.Fate != Acknowledged && p.Asked > 0 // its beginning may be
+			if o.Frame == frame && (got && !here || here && !got && !trimmed) {
 				return violation(Reordered, "a part of the frame of record %d", o.Number)
 			}
 			frame, got = o.Frame, here
@@ -198,6 +196,9 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 	}
 	if len(left) > 0 {
 		return violation(Invented, "record %d at offset %d, out of turn", left[0].Number, left[0].Offset)
+	}
+	if f.End < p.Visible {
+		return violation(Reused, "it ends at %d, an offset of up to %d was seen", f.End, p.Visible)
 	}
 	return nil
 }

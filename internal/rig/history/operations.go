@@ -189,15 +189,14 @@ func (w *World) losesPower() {
 	w.mem = w.mem.Crash(func() bool { return false })
 	w.mem.Remember()
 	w.mem.OnOp(w.hook)
+	before := w.known.clone() // opening makes durable what it finds, gaps too
 	w.mu.Unlock()
 	if !w.open() {
 		return
 	}
 	f, v := Read(w.store)
 	if v == nil {
-		w.mu.Lock()
-		v = w.known.Judge(f, false)
-		w.mu.Unlock()
+		v = before.Judge(f, false)
 	}
 	if v != nil {
 		w.saw("power loss", v)

@@ -183,7 +183,9 @@ func (w *World) open() bool {
 	}
 	for _, r := range s.Recovery().Topics {
 		for _, p := range r {
-			w.events = append(w.events, p.Err)
+			if p.Err != nil {
+				w.events = append(w.events, p.Err)
+			}
 		}
 	}
 	for _, err := range s.Recovery().Broken {
