@@ -117,8 +117,8 @@ func (c *run) histories() func(yield func(history.History) bool) {
 		for n := 0; n <= c.o.Length; n++ {
 			all := history.All(history.Alphabet, n)
 			rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			for _, h := range all {
-				if !yield(h) {
+			for i, h := range all {
+				if c.o.Random && i%16 == 15 && !yield(history.Random(rng)) || !yield(h) {
 					return
 				}
 			}
@@ -142,7 +142,10 @@ func (c *run) play(ctx context.Context, h history.History) {
 	if len(h.Ops) > c.o.Length {
 		last = 0
 	}
-	points := record(h, last)
+	points, broken := record(h, last)
+	for _, v := range broken {
+		c.report.Find(report.Finding{Kind: string(v.Kind), What: fmt.Sprintf("%v: as it was played: %s", h, v.Text), Replay: Replay(h)})
+	}
 	for _, p := range points {
 		if ctx.Err() != nil {
 			return
@@ -153,8 +156,9 @@ func (c *run) play(ctx context.Context, h history.History) {
 }
 
 // record plays a history and returns its moments from operation from on: one
-// before each operation on a file that changes something, and the end.
-func record(h history.History, from int) (points []point) {
+// before each operation on a file that changes something, and the end; and what
+// went wrong by itself.
+func record(h history.History, from int) (points []point, broken []*history.Violation) {
 	var mu sync.Mutex
 	on := false
 	var w *history.World
@@ -176,7 +180,7 @@ func record(h history.History, from int) (points []point) {
 	on = false
 	mu.Unlock()
 	w.End()
-	return points
+	return points, w.Broken()
 }
 
 // changes reports whether an operation can make a difference to what a power

@@ -32,7 +32,8 @@ func TestLongerHistory(t *testing.T) {
 func TestFinds(t *testing.T) {
 	h, err := history.Parse("sync,heap,1:a")
 	require.NoError(t, err)
-	points := record(h, 0)
+	points, broken := record(h, 0)
+	require.Empty(t, broken)
 	first, last := points[0], points[len(points)-1]
 	r := report.New()
 	c := newRun(Options{}, r)

@@ -150,6 +150,21 @@ func (w *World) Errors() []error {
 	return slices.Concat(w.errs, w.events)
 }
 
+// Broken returns the errors that callers were given where nothing was made to
+// fail, so that there should be none.
+func (w *World) Broken() (all []*Violation) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, err := range w.errs {
+		v := Failed(err)
+		if v == nil {
+			v = violation(FalseCorruption, "%v", err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
 // saw takes down an error that a caller was given, and reports whether there
 // was none.
 func (w *World) saw(what string, err error) bool {
