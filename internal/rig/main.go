@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -63,14 +62,9 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "run this check only")
 	flag.BoolVar(&o.first, "first", false, "stop at the first finding")
 	flag.StringVar(&o.replay, "replay", "", "do again what a finding says")
-	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
-	if *profile != "" {
-		f, _ := os.Create(*profile)
-		pprof.StartCPUProfile(f)
-		defer pprof.StopCPUProfile()
-	}
 	debug.SetGCPercent(400) // most of what is made is thrown away at once
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, o); err != nil {
@@ -78,6 +72,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// memoryLimit is from where on memory is collected more often.
+const memoryLimit = 1 << 30
 
 var errFound = errors.New("promises were broken")
 

@@ -14,14 +14,25 @@ const (
 	maxSubsets = 1 << 12
 	// sampled is how many are tried if there are more.
 	sampled = 256
+	// Of a moment of a long history, which has many, fewer are tried.
+	maxSubsetsOfMany = 1 << 5
+	sampledOfMany    = 24
+)
+
+// An effort is how many combinations are tried.
+type effort struct{ subsets, samples int }
+
+var (
+	thorough = effort{maxSubsets, sampled}
+	quick    = effort{maxSubsetsOfMany, sampledOfMany}
 )
 
 // choices yields what a disk may hold: all combinations of old and new, and with
 // each sector in turn as it should never be. The slice is used again.
-func choices(l *fs.PowerLoss, seed uint64) iter.Seq[[]int] {
+func choices(l *fs.PowerLoss, e effort, seed uint64) iter.Seq[[]int] {
 	return func(yield func([]int) bool) {
 		rng := rand.New(rand.NewPCG(seed, uint64(len(l.Doubts))))
-		if !subsets(l, rng, yield) {
+		if !e.combine(l, rng, yield) {
 			return
 		}
 		for i, d := range l.Doubts {
@@ -50,12 +61,12 @@ func options(d fs.Doubt) int {
 	return d.Options
 }
 
-// subsets yields all combinations, or some of them if there are too many.
-func subsets(l *fs.PowerLoss, rng *rand.Rand, yield func([]int) bool) bool {
+// combine yields all combinations, or some of them if there are too many.
+func (e effort) combine(l *fs.PowerLoss, rng *rand.Rand, yield func([]int) bool) bool {
 	n := 1
 	for _, d := range l.Doubts {
-		if n *= options(d); n > maxSubsets {
-			return samples(l, rng, yield)
+		if n *= options(d); n > e.subsets {
+			return e.sample(l, rng, yield)
 		}
 	}
 	picks := none(l)
@@ -76,11 +87,11 @@ func subsets(l *fs.PowerLoss, rng *rand.Rand, yield func([]int) bool) bool {
 	}
 }
 
-func samples(l *fs.PowerLoss, rng *rand.Rand, yield func([]int) bool) bool {
+func (e effort) sample(l *fs.PowerLoss, rng *rand.Rand, yield func([]int) bool) bool {
 	if !yield(none(l)) || !yield(all(l)) {
 		return false
 	}
-	for range sampled {
+	for range e.samples {
 		if !yield(some(l, rng)) {
 			return false
 		}

@@ -43,12 +43,35 @@ type run struct {
 	o        Options
 	report   *report.Report
 	verdicts [shards]shard
+	found    interned
 	states   atomic.Int64
 	progress func(format string, args ...any)
 }
 
-// shards keep workers from waiting for each other.
-const shards = 64
+const (
+	// shards keep workers from waiting for each other.
+	shards = 64
+	// shardStates is how many disks a shard remembers before it begins anew: a
+	// run without end would fill the memory. Those it forgot it counts again.
+	shardStates = 200_000
+)
+
+// interned has what was found in disks, once each: most have the same in them.
+type interned struct {
+	mu  sync.Mutex
+	all map[string]*history.Found // guarded by mu
+}
+
+func (n *interned) one(f *history.Found) *history.Found {
+	k := f.Key()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if known := n.all[k]; known != nil {
+		return known
+	}
+	n.all[k] = f
+	return f
+}
 
 type shard struct {
 	mu   sync.Mutex
@@ -104,6 +127,7 @@ func Run(ctx context.Context, o Options, r *report.Report, progress func(format 
 
 func newRun(o Options, r *report.Report) *run {
 	c := &run{o: o, report: r, progress: func(string, ...any) {}}
+	c.found.all = map[string]*history.Found{}
 	for i := range c.verdicts {
 		c.verdicts[i].seen = map[key]verdict{}
 	}
@@ -138,9 +162,12 @@ type point struct {
 // step: what comes before is that of shorter histories, but of random ones.
 func (c *run) play(ctx context.Context, h history.History) {
 	c.report.Add(Histories, 1)
-	last := len(h.Ops) - 1
+	last, e := len(h.Ops)-1, thorough
 	if len(h.Ops) > c.o.Length {
 		last = 0
+		if c.o.Random {
+			e = quick
+		}
 	}
 	points, broken := record(h, last)
 	for _, v := range broken {
@@ -151,7 +178,7 @@ func (c *run) play(ctx context.Context, h history.History) {
 			return
 		}
 		c.report.Add(Points, 1)
-		c.lose(ctx, h, p)
+		c.lose(ctx, h, p, e)
 	}
 }
 
@@ -194,11 +221,11 @@ func changes(op fs.Op) bool {
 }
 
 // lose judges every disk that may be left at a point.
-func (c *run) lose(ctx context.Context, h history.History, p point) {
+func (c *run) lose(ctx context.Context, h history.History, p point, e effort) {
 	c.judge(h, p, disk{p.Mem.Hash(), p.Mem.Kill, true}, func() string { return "killed" })
 	for _, model := range []fs.DiskModel{fs.OrderedDisk, fs.JournalDisk, fs.WeakDisk} {
 		l := p.Mem.PowerLoss(model)
-		for picks := range choices(l, c.o.Seed) {
+		for picks := range choices(l, e, c.o.Seed) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -302,9 +329,13 @@ func (c *run) look(k key) (verdict, bool) {
 }
 
 func (c *run) enter(k key, e verdict) {
+	e.Found = c.found.one(e.Found)
 	s := &c.verdicts[k.tree%shards]
 	s.mu.Lock()
 	_, twice := s.seen[k]
+	if len(s.seen) >= shardStates {
+		clear(s.seen)
+	}
 	s.seen[k] = e
 	s.mu.Unlock()
 	if !twice {

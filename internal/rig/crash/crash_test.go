@@ -63,7 +63,7 @@ func TestChoices(t *testing.T) {
 		l := m.PowerLoss(fs.JournalDisk)
 		plain := map[uint64]bool{}
 		torn := 0
-		for picks := range choices(l, 1) {
+		for picks := range choices(l, thorough, 1) {
 			junk := false
 			for _, p := range picks {
 				junk = junk || p > 1

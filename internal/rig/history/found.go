@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -75,6 +76,20 @@ func (f *FoundPart) read(p *partition.Partition) *Violation {
 		}
 		f.Entries = append(f.Entries, Entry{rec.Offset, n})
 	}
+}
+
+// Key returns a string that two have in common if they are equal.
+func (f *Found) Key() string {
+	var b []byte
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		b = binary.AppendVarint(b, int64(len(p.Entries)))
+		b = binary.AppendVarint(binary.AppendVarint(b, p.Start), p.End)
+		for _, e := range p.Entries {
+			b = binary.AppendVarint(binary.AppendVarint(b, e.Offset), int64(e.Number))
+		}
+	}
+	return string(b)
 }
 
 // Same reports whether two are equal.
