@@ -136,13 +136,17 @@ func (o options) sayer(name string) func(format string, args ...any) {
 	}
 }
 
-// quickCrash is how long the crashes of -quick may take.
-const quickCrash = 6 * time.Minute
+// The crashes of -quick end when there were all sequences and so many states, or
+// when the time is over.
+const (
+	quickCrash  = 6 * time.Minute
+	quickStates = 1_000_000
+)
 
 func runCrash(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
 	c := crash.Options{Seed: o.seed, Length: 3, Random: true, Time: o.time}
 	if o.quick && c.Time == 0 {
-		c.Time = quickCrash
+		c.Time, c.Enough = quickCrash, quickStates
 	}
 	if !o.quick && !o.long && c.Time == 0 {
 		c.Random = false

@@ -34,8 +34,9 @@ type Options struct {
 	Length int
 	// Random goes on with longer histories by seed until the time is over.
 	Random bool
-	// Stop is how many distinct states are enough; zero: no number is.
-	Stop int64
+	// Enough is how many distinct states are enough, once there were all
+	// sequences; zero: no number is. Stop is how many are, in any case.
+	Enough, Stop int64
 }
 
 // A run is one of the check. It is shared by the workers.
@@ -147,7 +148,7 @@ func (c *run) histories() func(yield func(history.History) bool) {
 				}
 			}
 		}
-		for c.o.Random && yield(history.Random(rng)) {
+		for c.o.Random && (c.o.Enough == 0 || c.states.Load() < c.o.Enough) && yield(history.Random(rng)) {
 		}
 	}
 }
