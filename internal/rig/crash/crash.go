@@ -81,9 +81,9 @@ type shard struct {
 
 // A key is a disk, and how it came about.
 type key struct {
-	tree   uint64
-	killed bool
-	heap   bool
+	tree uint64
+	boot string // the boot of the machine, if that goes on; "" is another one than any before
+	heap bool
 }
 
 type verdict struct{ history.Examination }
@@ -245,7 +245,10 @@ type disk struct {
 // judge examines a disk unless the same was examined before, and compares it
 // with what was known.
 func (c *run) judge(h history.History, p point, d disk, how func() string) {
-	k := key{d.hash, d.killed, h.Heap}
+	k := key{tree: d.hash, heap: h.Heap}
+	if d.killed {
+		k.boot = p.Mem.BootID()
+	}
 	e, seen := c.look(k)
 	var within *point
 	if !seen {
@@ -302,7 +305,7 @@ func (c *run) again(h history.History, p point, how func() string) {
 	rng := rand.New(rand.NewPCG(c.o.Seed, p.Mem.Hash()))
 	for range 2 {
 		picks := some(l, rng)
-		k := key{l.Hash(picks), false, h.Heap}
+		k := key{tree: l.Hash(picks), heap: h.Heap}
 		e, seen := c.look(k)
 		if !seen {
 			x := history.Examiner{Heap: h.Heap, Depth: 2}

@@ -9,6 +9,7 @@ import (
 // answered.
 type Known struct {
 	Opened  bool   // the store was opened once
+	Dark    bool   // the power went, and nobody has looked since what is left
 	Lives   []Life // of the topic: made, deleted, made again
 	Backups []Backup
 }
@@ -76,7 +77,7 @@ func (k *Known) last() *Life {
 }
 
 func (k *Known) clone() *Known {
-	c := &Known{Opened: k.Opened, Lives: slices.Clone(k.Lives), Backups: slices.Clone(k.Backups)}
+	c := &Known{Opened: k.Opened, Dark: k.Dark, Lives: slices.Clone(k.Lives), Backups: slices.Clone(k.Backups)}
 	for i := range c.Lives {
 		l := &c.Lives[i]
 		l.Parts = slices.Clone(l.Parts)
@@ -131,6 +132,7 @@ func violation(k Kind, format string, args ...any) *Violation {
 // Judge compares what was found with what is known. killed says that the
 // process ended and the machine did not: then nothing written is lost.
 func (k *Known) Judge(f *Found, killed bool) *Violation {
+	killed = killed && !k.Dark
 	l := k.last()
 	there := len(f.Parts) > 0
 	switch {

@@ -189,6 +189,7 @@ func (w *World) losesPower() {
 	w.mem = w.mem.Crash(func() bool { return false })
 	w.mem.Remember()
 	w.mem.OnOp(w.hook)
+	w.known.Dark = true
 	before := w.known.clone() // opening makes durable what it finds, gaps too
 	w.mu.Unlock()
 	if !w.open() {
@@ -205,6 +206,7 @@ func (w *World) losesPower() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.known.settle(f)
+	w.known.Dark = false
 }
 
 func (k *Known) settle(f *Found) {
