@@ -206,7 +206,7 @@ func (l *PowerLoss) sector(n *node, i int) (s sectorDoubt, names []string) {
 func (s *sector) torn(old, now []byte, other func(b int) byte) []byte {
 	t := bytes.Clone(old)
 	for b := range t {
-		again := b < len(s.old) && old[b] == now[b] && old[b] != 0
+		again := b < len(s.old) && old[b] == now[b]
 		if s.written.has(b) && !again {
 			t[b] = other(b)
 		}
