@@ -45,6 +45,7 @@ type run struct {
 	report   *report.Report
 	verdicts [shards]shard
 	found    interned
+	memo     history.Memo
 	states   atomic.Int64
 	progress func(format string, args ...any)
 }
@@ -252,7 +253,7 @@ func (c *run) judge(h history.History, p point, d disk, how func() string) {
 	e, seen := c.look(k)
 	var within *point
 	if !seen {
-		x := history.Examiner{Heap: h.Heap, Depth: 1, Unsynced: d.killed}
+		x := history.Examiner{Heap: h.Heap, Depth: 1, Unsynced: d.killed, Memo: &c.memo}
 		m, backups := d.make(), p.Known.Backups
 		var whole *fs.Mem
 		if len(backups) > 0 {
@@ -308,7 +309,7 @@ func (c *run) again(h history.History, p point, how func() string) {
 		k := key{tree: l.Hash(picks), heap: h.Heap}
 		e, seen := c.look(k)
 		if !seen {
-			x := history.Examiner{Heap: h.Heap, Depth: 2}
+			x := history.Examiner{Heap: h.Heap, Depth: 2, Memo: &c.memo}
 			e = verdict{x.Examine(l.State(picks))}
 			c.enter(k, e)
 		}

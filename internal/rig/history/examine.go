@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"sync"
 
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/internal/clock"
@@ -27,9 +28,48 @@ type Examiner struct {
 	// Unsynced says that the disk has more than what was synced: the process
 	// ended, and not the machine.
 	Unsynced bool
+	// Memo, if not nil, is shared by Examiners, and has the disks that come up
+	// while others are examined and were found to be good: many lead to the same.
+	Memo *Memo
 	// During, if not nil, is called before each operation on a file of the
 	// first opening for writing, with its number from 1.
 	During func(m *rigfs.Mem, n int64, op rigfs.Op)
+}
+
+// A Memo remembers which disks were opened and had what they should. The zero
+// Memo is empty; it may be used from many goroutines.
+type Memo struct {
+	mu   sync.Mutex
+	good map[memoKey]struct{} // guarded by mu
+}
+
+type memoKey struct {
+	tree       uint64
+	want, boot string
+	heap       bool
+}
+
+// maxMemo is how many disks a Memo has before it begins anew.
+const maxMemo = 2_000_000
+
+// known reports whether a disk was found to be good before; if not, enter is
+// called when it was.
+func (x *Examiner) known(m *rigfs.Mem, want string) (known bool, enter func()) {
+	if x.Memo == nil {
+		return false, func() {}
+	}
+	k := memoKey{m.HashOf(StorePath), want, m.BootID(), x.Heap}
+	x.Memo.mu.Lock()
+	defer x.Memo.mu.Unlock()
+	_, known = x.Memo.good[k]
+	return known, func() {
+		x.Memo.mu.Lock()
+		defer x.Memo.mu.Unlock()
+		if x.Memo.good == nil || len(x.Memo.good) >= maxMemo {
+			x.Memo.good = map[memoKey]struct{}{}
+		}
+		x.Memo.good[k] = struct{}{}
+	}
 }
 
 const oneMore = 1_000_000 // number of a record that is appended to see that it stays
@@ -39,7 +79,7 @@ const oneMore = 1_000_000 // number of a record that is appended to see that it 
 // m is used up.
 func (x *Examiner) Examine(m *rigfs.Mem) (e Examination) {
 	hash := m.HashOf(StorePath)
-	ids := rand.New(rand.NewPCG(2+x.Depth, hash))
+	ids := rand.New(rand.NewPCG(2+x.Depth, 0))
 	shown, v := x.readOnly(m)
 	if after := m.HashOf(StorePath); v == nil && after != hash {
 		v = violation(Changed, "the bytes are others after reading only")
@@ -123,13 +163,12 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 		if err := s.Close(); err != nil {
 			return f, violation(FalseCorruption, "%v", err)
 		}
-	} else {
-		if s, v = x.reopen(s, m, ids, want); v != nil {
-			return f, v
-		}
-		if err := s.Close(); err != nil {
-			return f, violation(FalseCorruption, "%v", err)
-		}
+	} else if v = x.stays(s, m, ids, want); v != nil {
+		return f, v
+	}
+	good, enter := x.known(left, "has "+want.Key())
+	if good {
+		return f, nil
 	}
 	s, g, v := x.open(left, ids)
 	switch {
@@ -142,7 +181,31 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 	if err := s.Close(); err != nil && v == nil {
 		v = violation(FalseCorruption, "%v", err)
 	}
+	if v == nil {
+		enter()
+	}
 	return f, v
+}
+
+// stays closes the store, and sees that it is the same when it is opened and
+// closed again.
+func (x *Examiner) stays(s *braidlog.Store, m *rigfs.Mem, ids *rand.Rand, want *Found) *Violation {
+	if err := s.Close(); err != nil {
+		return violation(FalseCorruption, "%v", err)
+	}
+	good, enter := x.known(m, "stays "+want.Key())
+	if good {
+		return nil
+	}
+	s, v := x.openSame(m, ids, want)
+	if v != nil {
+		return v
+	}
+	if err := s.Close(); err != nil {
+		return violation(FalseCorruption, "%v", err)
+	}
+	enter()
+	return nil
 }
 
 // lose has the power go as soon as the store was opened and read: what a reader
@@ -151,7 +214,12 @@ func (x *Examiner) lose(m *rigfs.Mem, ids *rand.Rand, f *Found, hash uint64) *Vi
 	if !x.Unsynced && hash&1 == 0 {
 		return nil
 	}
-	s, g, v := x.open(m.Crash(func() bool { return false }), ids)
+	left := m.Crash(func() bool { return false })
+	good, enter := x.known(left, "begins "+f.Key())
+	if good {
+		return nil
+	}
+	s, g, v := x.open(left, ids)
 	if v != nil {
 		v.Text = "opened, then the power lost: " + v.Text
 		return v
@@ -162,6 +230,9 @@ func (x *Examiner) lose(m *rigfs.Mem, ids *rand.Rand, f *Found, hash uint64) *Vi
 	if err := s.Close(); err != nil && v == nil {
 		v = violation(FalseCorruption, "%v", err)
 	}
+	if v == nil {
+		enter()
+	}
 	return v
 }
 
@@ -170,6 +241,11 @@ func (x *Examiner) reopen(s *braidlog.Store, m *rigfs.Mem, ids *rand.Rand, want 
 	if err := s.Close(); err != nil {
 		return nil, violation(FalseCorruption, "%v", err)
 	}
+	return x.openSame(m, ids, want)
+}
+
+// openSame opens a store in which what is wanted must be.
+func (x *Examiner) openSame(m *rigfs.Mem, ids *rand.Rand, want *Found) (*braidlog.Store, *Violation) {
 	s, f, v := x.open(m, ids)
 	if v == nil && !f.Same(want) {
 		v = violation(Unstable, "closed and opened: %v, was %v", f.Parts, want.Parts)
