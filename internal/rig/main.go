@@ -63,7 +63,7 @@ func main() {
 	flag.BoolVar(&o.first, "first", false, "stop at the first finding")
 	flag.StringVar(&o.replay, "replay", "", "do again what a finding says")
 	flag.Parse()
-	debug.SetGCPercent(400) // most of what is made is thrown away at once
+	debug.SetGCPercent(800) // most of what is made is thrown away at once
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -60,19 +60,30 @@ const (
 
 // interned has what was found in disks, once each: most have the same in them.
 type interned struct {
-	mu  sync.Mutex
-	all map[string]*history.Found // guarded by mu
+	mu      sync.Mutex
+	numbers map[string]verdict    // guarded by mu; of those without a violation, by what was found
+	all     []history.Examination // guarded by mu
 }
 
-func (n *interned) one(f *history.Found) *history.Found {
-	k := f.Key()
+func (n *interned) number(e history.Examination) verdict {
+	k := e.Found.Key()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if known := n.all[k]; known != nil {
+	if known, ok := n.numbers[k]; ok && e.Violation == nil {
 		return known
 	}
-	n.all[k] = f
-	return f
+	n.all = append(n.all, e)
+	made := verdict(len(n.all) - 1)
+	if e.Violation == nil {
+		n.numbers[k] = made
+	}
+	return made
+}
+
+func (n *interned) get(v verdict) history.Examination {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all[v]
 }
 
 type shard struct {
@@ -80,14 +91,16 @@ type shard struct {
 	seen map[key]verdict // guarded by mu
 }
 
-// A key is a disk, and how it came about.
+// A key is a disk, and how it came about. Neither it nor a verdict has pointers:
+// the garbage collector need not look at a million of them.
 type key struct {
 	tree uint64
-	boot string // the boot of the machine, if that goes on; "" is another one than any before
+	boot uint64 // tells the boot of the machine, if that goes on; 0 is another one than any before
 	heap bool
 }
 
-type verdict struct{ history.Examination }
+// A verdict is the number of an examination among those that differ.
+type verdict uint32
 
 // Run plays all sequences of operations, the shortest first, and then random
 // histories. It ends with ctx.
@@ -129,7 +142,7 @@ func Run(ctx context.Context, o Options, r *report.Report, progress func(format 
 
 func newRun(o Options, r *report.Report) *run {
 	c := &run{o: o, report: r, progress: func(string, ...any) {}}
-	c.found.all = map[string]*history.Found{}
+	c.found.numbers = map[string]verdict{}
 	for i := range c.verdicts {
 		c.verdicts[i].seen = map[key]verdict{}
 	}
@@ -248,7 +261,7 @@ type disk struct {
 func (c *run) judge(h history.History, p point, d disk, how func() string) {
 	k := key{tree: d.hash, heap: h.Heap}
 	if d.killed {
-		k.boot = p.Mem.BootID()
+		k.boot = history.HashOf(p.Mem.BootID())
 	}
 	e, seen := c.look(k)
 	var within *point
@@ -260,7 +273,7 @@ func (c *run) judge(h history.History, p point, d disk, how func() string) {
 			whole = m.Kill()
 		}
 		within = c.within(&x, k)
-		e = verdict{x.Examine(m)}
+		e = x.Examine(m)
 		for i := range backups {
 			if v := history.ExamineBackup(whole, &backups[i]); v != nil && e.Violation == nil {
 				e.Violation = v
@@ -310,7 +323,7 @@ func (c *run) again(h history.History, p point, how func() string) {
 		e, seen := c.look(k)
 		if !seen {
 			x := history.Examiner{Heap: h.Heap, Depth: 2, Memo: &c.memo}
-			e = verdict{x.Examine(l.State(picks))}
+			e = x.Examine(l.State(picks))
 			c.enter(k, e)
 		}
 		v := e.Violation
@@ -325,23 +338,26 @@ func (c *run) again(h history.History, p point, how func() string) {
 	}
 }
 
-func (c *run) look(k key) (verdict, bool) {
+func (c *run) look(k key) (e history.Examination, seen bool) {
 	s := &c.verdicts[k.tree%shards]
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.seen[k]
-	return e, ok
+	v, seen := s.seen[k]
+	s.mu.Unlock()
+	if seen {
+		e = c.found.get(v)
+	}
+	return e, seen
 }
 
-func (c *run) enter(k key, e verdict) {
-	e.Found = c.found.one(e.Found)
+func (c *run) enter(k key, e history.Examination) {
+	v := c.found.number(e)
 	s := &c.verdicts[k.tree%shards]
 	s.mu.Lock()
 	_, twice := s.seen[k]
 	if len(s.seen) >= shardStates {
 		clear(s.seen)
 	}
-	s.seen[k] = e
+	s.seen[k] = v
 	s.mu.Unlock()
 	if !twice {
 		c.states.Add(1)

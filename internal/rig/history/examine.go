@@ -2,6 +2,7 @@ package history
 
 import (
 	"errors"
+	"hash/fnv"
 	"io/fs"
 	"math/rand/v2"
 	"sync"
@@ -43,10 +44,10 @@ type Memo struct {
 	good map[memoKey]struct{} // guarded by mu
 }
 
+// A memoKey has no pointers: the garbage collector need not look at millions.
 type memoKey struct {
-	tree       uint64
-	want, boot string
-	heap       bool
+	tree, want, boot uint64
+	heap             bool
 }
 
 // maxMemo is how many disks a Memo has before it begins anew.
@@ -58,7 +59,7 @@ func (x *Examiner) known(m *rigfs.Mem, want string) (known bool, enter func()) {
 	if x.Memo == nil {
 		return false, func() {}
 	}
-	k := memoKey{m.HashOf(StorePath), want, m.BootID(), x.Heap}
+	k := memoKey{m.HashOf(StorePath), HashOf(want), HashOf(m.BootID()), x.Heap}
 	x.Memo.mu.Lock()
 	defer x.Memo.mu.Unlock()
 	_, known = x.Memo.good[k]
@@ -70,6 +71,13 @@ func (x *Examiner) known(m *rigfs.Mem, want string) (known bool, enter func()) {
 		}
 		x.Memo.good[k] = struct{}{}
 	}
+}
+
+// HashOf returns a number for a string.
+func HashOf(s string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(s))
+	return h.Sum64()
 }
 
 const oneMore = 1_000_000 // number of a record that is appended to see that it stays
