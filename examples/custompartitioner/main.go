@@ -77,10 +77,13 @@ func play(ctx context.Context, s *show.Stage) (any, error) {
 		f, err = look(ctx, s, store, ledger)
 		return err
 	})
-	if err == nil && (f.Together != f.Regions || f.Reopened != f.Records-half) {
-		err = fmt.Errorf("not every region is in one partition: %+v", f)
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	if f.Together != f.Regions || f.Reopened != f.Records-half {
+		return nil, fmt.Errorf("not every region is in one partition: %+v", f)
+	}
+	return f, nil
 }
 
 // with opens the store for as long as do takes.

@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/jsonl"
 )
 
 // A tally is what a checker found.
@@ -61,7 +61,7 @@ func (c *checker) read(rec *braidlog.Record) error {
 	}
 	c.found.records++
 	c.found.partitions[rec.Partition]++
-	n := c.number(rec)
+	n := jsonl.Number(rec, c.sent)
 	switch {
 	case n < 0:
 		c.found.foreign++
@@ -89,15 +89,6 @@ func (c *checker) key(key []byte) (*keyState, error) {
 	k := &keyState{home: home}
 	c.keys[string(key)] = k
 	return k, nil
-}
-
-// number returns the number of a record, -1 if its ID is none of this run's.
-func (c *checker) number(rec *braidlog.Record) int {
-	n := binary.BigEndian.Uint64(rec.ID[8:])
-	if n >= uint64(len(c.sent)) || c.sent[n].ID != rec.ID {
-		return -1
-	}
-	return int(n)
 }
 
 func same(a, b *braidlog.Record) bool {

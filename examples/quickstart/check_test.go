@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/jsonl"
 	"github.com/braidlog/braidlog/examples/internal/show"
 )
 
@@ -81,11 +82,11 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 func roundTrip(t *testing.T, plant func([]braidlog.Record) []braidlog.Record) tally {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
-	sent, err := options{key: "origin"}.load()
+	sent, err := jsonl.Load("", jsonl.DefaultKey)
 	require.NoError(t, err)
-	starts, err := fill(ctx, dir, 6, plant(slices.Clone(sent)), io.Discard, &progress{})
+	starts, err := fill(ctx, dir, 6, plant(slices.Clone(sent)), io.Discard, &show.Progress{})
 	require.NoError(t, err)
-	found, err := readBack(ctx, dir, starts, sent, &progress{})
+	found, err := readBack(ctx, dir, starts, sent, &show.Progress{})
 	require.NoError(t, err)
 	return found
 }

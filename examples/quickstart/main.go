@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/jsonl"
 	"github.com/braidlog/braidlog/examples/internal/show"
 )
 
@@ -49,7 +50,7 @@ func (o *options) program() show.Program {
 
 func (o *options) flags(f *flag.FlagSet) {
 	f.StringVar(&o.data, "data", "", "append the lines of this `file` of JSON objects (default 5,000 flights that are part of the program)")
-	f.StringVar(&o.key, "key", "origin", "the `field` that is a record's key")
+	f.StringVar(&o.key, "key", jsonl.DefaultKey, "the `field` that is a record's key")
 	f.Func("partitions", "`number` of partitions, 1 to 100,000 (default 6, or as many as the topic in -dir has)", func(s string) (err error) {
 		o.given = true
 		o.partitions, err = strconv.Atoi(s)
@@ -65,14 +66,11 @@ func (o *options) demonstrate(ctx context.Context, s *show.Stage) (any, error) {
 	if n := o.partitions; o.given && (n < 1 || n > braidlog.MaxPartitions) {
 		return nil, fmt.Errorf("-partitions is %d, want 1 to %d", n, braidlog.MaxPartitions)
 	}
-	recs, err := o.load()
+	recs, err := jsonl.Load(o.data, o.key)
 	if err != nil {
 		return nil, err
 	}
-	bar := newProgress(s.Stderr)
-	if s.JSON {
-		bar = &progress{}
-	}
+	bar := s.Progress()
 	began := time.Now()
 	starts, err := fill(ctx, s.Dir, o.partitions, recs, s, bar)
 	if err != nil {

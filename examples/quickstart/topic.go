@@ -12,12 +12,6 @@ import (
 	"github.com/braidlog/braidlog/partition"
 )
 
-// A batch is this many records at most, or as many as have this many bytes.
-const (
-	batchRecords = 1000
-	batchBytes   = 1 << 20
-)
-
 // open opens the store and its topic. No partitions: as many as it has, six
 // in a new one.
 func open(ctx context.Context, dir string, partitions int) (*braidlog.Store, *braidlog.Topic, error) {
@@ -34,7 +28,7 @@ func open(ctx context.Context, dir string, partitions int) (*braidlog.Store, *br
 
 // fill appends the records, shows where they are and looks one up by time. It
 // returns where each partition began before.
-func fill(ctx context.Context, dir string, partitions int, recs []braidlog.Record, text io.Writer, bar *progress) (starts []int64, err error) {
+func fill(ctx context.Context, dir string, partitions int, recs []braidlog.Record, text io.Writer, bar *show.Progress) (starts []int64, err error) {
 	store, topic, err := open(ctx, dir, partitions)
 	if err != nil {
 		return nil, err
@@ -43,31 +37,12 @@ func fill(ctx context.Context, dir string, partitions int, recs []braidlog.Recor
 	for i := range topic.NumPartitions() {
 		starts = append(starts, topic.Partition(i).End())
 	}
-	if err = appendAll(ctx, topic, recs, bar); err != nil {
+	if err = show.AppendAll(ctx, topic, recs, bar); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(text, "appended %d records to topic %s in %s\n\n", len(recs), topic.Name(), dir)
 	show.Partitions(text, show.Count(recs, topic.NumPartitions()))
 	return starts, showAt(ctx, topic, halfTime(recs), text)
-}
-
-// appendAll appends the records in batches. Each is on disk when its call
-// returns, and has its partition, offset and time filled in.
-func appendAll(ctx context.Context, topic *braidlog.Topic, recs []braidlog.Record, bar *progress) error {
-	defer bar.clear()
-	for from := 0; from < len(recs); {
-		to, size := from, 0
-		for to < len(recs) && to-from < batchRecords && size < batchBytes {
-			size += len(recs[to].Value)
-			to++
-		}
-		if err := topic.AppendBatch(ctx, recs[from:to]); err != nil {
-			return err
-		}
-		bar.show("append", to, len(recs))
-		from = to
-	}
-	return nil
 }
 
 // halfTime returns the middle of the time in which the records were appended.
@@ -105,13 +80,13 @@ func showAt(ctx context.Context, topic *braidlog.Topic, t time.Time, text io.Wri
 
 // readBack opens the store again, reads what each partition has from its start
 // on, and compares it with what was sent.
-func readBack(ctx context.Context, dir string, starts []int64, sent []braidlog.Record, bar *progress) (found tally, err error) {
+func readBack(ctx context.Context, dir string, starts []int64, sent []braidlog.Record, bar *show.Progress) (found tally, err error) {
 	store, topic, err := open(ctx, dir, len(starts))
 	if err != nil {
 		return tally{}, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	defer bar.clear()
+	defer bar.Clear()
 	c := newChecker(sent, len(starts), func(key []byte) (int, error) {
 		return topic.Route(braidlog.Record{Key: key})
 	})
@@ -123,7 +98,7 @@ func readBack(ctx context.Context, dir string, starts []int64, sent []braidlog.R
 			if err != nil {
 				return tally{}, err
 			}
-			bar.show("read", c.found.records, len(sent))
+			bar.Show("read", c.found.records, len(sent))
 		}
 	}
 	return c.result(), nil

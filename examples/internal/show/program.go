@@ -30,7 +30,8 @@ type Program struct {
 	// Play does what the program is for. It returns the figures that were found,
 	// a struct with JSON tags, to be printed when it is over; nil if it has
 	// reported by itself. An error is what went wrong or was found wrong: one
-	// line on stderr, and exit status 1.
+	// line on stderr, and exit status 1. Figures are printed all the same, and
+	// the last line of the story begins with FAILED.
 	Play func(ctx context.Context, s *Stage) (figures any, err error)
 
 	// Flags, if not nil, adds flags of the program's own.
@@ -113,8 +114,11 @@ func (p Program) play(ctx context.Context, s *Stage) (err error) {
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	figures, err := p.Play(ctx, s)
-	if err == nil {
-		err = s.report(p.Name, figures)
+	switch {
+	case err == nil:
+		return s.report("ok "+p.Name, figures)
+	case figures != nil:
+		return errors.Join(err, s.report("FAILED "+p.Name, figures))
 	}
 	return err
 }

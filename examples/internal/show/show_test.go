@@ -78,10 +78,18 @@ func TestProgramThatReportsByItself(t *testing.T) {
 
 func TestProgramThatFails(t *testing.T) {
 	p := Program{Name: "demo", Play: func(_ context.Context, s *Stage) (any, error) {
-		return 1, errors.Join(errors.New("this"), errors.New("that"))
+		return nil, errors.Join(errors.New("this"), errors.New("that"))
 	}}
 	status, stdout, stderr := run(t, p)
 	require.Equal(t, []any{1, "", "demo: this; that\n"}, []any{status, stdout, stderr})
+	p.Play = func(_ context.Context, s *Stage) (any, error) {
+		s.Say("once")
+		return map[string]int{"lost": 1}, errors.New("this")
+	}
+	status, stdout, stderr = run(t, p)
+	require.Equal(t, []any{1, "once\nFAILED demo lost=1\n", "demo: this\n"}, []any{status, stdout, stderr})
+	status, stdout, stderr = run(t, p, "-json")
+	require.Equal(t, []any{1, `{"lost":1}` + "\n", "demo: this\n"}, []any{status, stdout, stderr})
 	p.Play = func(context.Context, *Stage) (any, error) { return 7, nil }
 	status, stdout, stderr = run(t, p)
 	require.Equal(t, []any{1, "", "demo: report: the figures are no object: 7\n"}, []any{status, stdout, stderr})

@@ -51,14 +51,14 @@ func (s *Stage) Plant(recs []braidlog.Record) []braidlog.Record {
 }
 
 // report prints the figures, if there are any: as they are, or as the last line
-// of the story.
-func (s *Stage) report(name string, figures any) error {
+// of the story, which begins with the verdict.
+func (s *Stage) report(verdict string, figures any) error {
 	if figures == nil {
 		return s.told(s.err)
 	}
 	line, err := json.Marshal(figures)
 	if err == nil && !s.JSON {
-		line, err = okLine(name, line)
+		line, err = lastLine(verdict, line)
 	}
 	if err == nil {
 		err = s.err
@@ -77,14 +77,14 @@ func (s *Stage) told(err error) error {
 	return nil
 }
 
-// okLine makes key=value of a JSON object. So both say the same.
-func okLine(name string, object []byte) ([]byte, error) {
+// lastLine makes key=value of a JSON object. So both say the same.
+func lastLine(verdict string, object []byte) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, errors.Join(err, fmt.Errorf("the figures are no object: %s", object))
 	}
 	var line strings.Builder
-	fmt.Fprintf(&line, "ok %s", name)
+	line.WriteString(verdict)
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {

@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ func TestProgress(t *testing.T) {
 	var b bytes.Buffer
 	began := time.Unix(1_000_000_000, 0)
 	now := began
-	p := &progress{w: &b, now: func() time.Time { return now }, began: began}
+	p := &Progress{w: &b, now: func() time.Time { return now }, began: began}
 	bar := func(full int) string {
 		return "\rappend [" + strings.Repeat("#", full) + strings.Repeat(" ", 30-full) + "] "
 	}
@@ -31,19 +31,19 @@ func TestProgress(t *testing.T) {
 		{3 * time.Second, 101, bar(30) + "101 of 100 records"},
 	} {
 		now = began.Add(c.at)
-		p.show("append", c.done, 100)
+		p.Show("append", c.done, 100)
 		require.Equal(t, c.want, b.String(), "at %v", c.at)
 		b.Reset()
 	}
-	p.clear()
+	p.Clear()
 	require.Equal(t, "\r"+strings.Repeat(" ", 79)+"\r", b.String())
 	b.Reset()
-	p.clear()
+	p.Clear()
 	require.Empty(t, b.String(), "cleared already")
 }
 
 func TestProgressIsForTerminals(t *testing.T) {
 	require.Nil(t, newProgress(&bytes.Buffer{}).w)
-	(&progress{}).show("append", 1, 2)
-	(&progress{}).clear()
+	(&Progress{}).Show("append", 1, 2)
+	(&Progress{}).Clear()
 }

@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"fmt"
@@ -14,21 +14,30 @@ const (
 	progressWidth = 30                     // characters
 )
 
-// A progress shows on a terminal how far work that takes long has come. The
-// zero progress shows nothing.
-type progress struct {
+// A Progress shows on a terminal how far work that takes long has come. The
+// zero Progress shows nothing.
+type Progress struct {
 	w     io.Writer // nil: nobody watches
 	now   func() time.Time
 	began time.Time
 	drawn time.Time // the latest time; zero: there is nothing to clear
 }
 
-// newProgress returns one that draws on w if w is a terminal.
-func newProgress(w io.Writer) *progress {
-	if !isTerminal(w) {
-		return &progress{}
+// Progress returns one that draws on stderr if that is a terminal, and nothing
+// with -json.
+func (s *Stage) Progress() *Progress {
+	if s.JSON {
+		return &Progress{}
 	}
-	return &progress{w: w, now: time.Now, began: time.Now()}
+	return newProgress(s.Stderr)
+}
+
+// newProgress returns one that draws on w if w is a terminal.
+func newProgress(w io.Writer) *Progress {
+	if !isTerminal(w) {
+		return &Progress{}
+	}
+	return &Progress{w: w, now: time.Now, began: time.Now()}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -40,8 +49,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && stat.Mode()&os.ModeCharDevice != 0
 }
 
-// show draws a bar of done out of total records.
-func (p *progress) show(what string, done, total int) {
+// Show draws a bar of done out of total records.
+func (p *Progress) Show(what string, done, total int) {
 	if p.w == nil {
 		return
 	}
@@ -55,8 +64,8 @@ func (p *progress) show(what string, done, total int) {
 		strings.Repeat("#", full), strings.Repeat(" ", progressWidth-full), done, total)
 }
 
-// clear takes the bar away.
-func (p *progress) clear() {
+// Clear takes the bar away.
+func (p *Progress) Clear() {
 	if !p.drawn.IsZero() {
 		fmt.Fprintf(p.w, "\r%79s\r", "")
 		p.drawn = time.Time{}

@@ -1,4 +1,5 @@
-package main
+// Package jsonl makes records of JSON lines, by default of 5,000 real flights.
+package jsonl
 
 import (
 	"bufio"
@@ -23,28 +24,40 @@ import (
 //go:embed flights-5k.jsonl
 var flights []byte
 
-// load reads all records into memory, so that bad data is found before any of
-// it is appended.
-func (o options) load() ([]braidlog.Record, error) {
-	if o.data == "" {
-		return parseLines("the flights", bytes.NewReader(flights), o.key)
+// DefaultKey is the field that flights are keyed by: the airport of origin.
+const DefaultKey = "origin"
+
+// Load makes a record of each line of a file that is not blank: the line is its
+// value, and that field of it its key. "" is the file of flights. The ID is this
+// call's and the record's number, from 0, so that it is known again. All are in
+// memory, so that bad data is found before any of it is appended.
+func Load(file, field string) ([]braidlog.Record, error) {
+	if file == "" {
+		return parse("the flights", bytes.NewReader(flights), field)
 	}
-	f, err := os.Open(o.data)
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read data: %w", err)
 	}
 	defer f.Close()
-	return parseLines(o.data, f, o.key)
+	return parse(file, f, field)
+}
+
+// Number returns the number of a record, -1 if it is none of those that were
+// loaded as sent.
+func Number(rec *braidlog.Record, sent []braidlog.Record) int {
+	n := binary.BigEndian.Uint64(rec.ID[8:])
+	if n >= uint64(len(sent)) || sent[n].ID != rec.ID {
+		return -1
+	}
+	return int(n)
 }
 
 // maxLineBytes is the longest line that can be a record. With its key it may
 // still be over the limit.
 const maxLineBytes = partition.DefaultMaxRecordBytes
 
-// parseLines makes a record of each line that is not blank: the line is its
-// value. Its ID is this run's and the record's number, from 0, so that it is
-// known again.
-func parseLines(name string, r io.Reader, field string) (recs []braidlog.Record, err error) {
+func parse(name string, r io.Reader, field string) (recs []braidlog.Record, err error) {
 	var id [16]byte
 	rand.Read(id[:8]) // never fails
 	lines := bufio.NewScanner(r)
