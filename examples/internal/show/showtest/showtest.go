@@ -1,4 +1,4 @@
-// Package showtest checks what holds for every example about partitioners.
+// Package showtest checks what holds for every example that tells a story.
 package showtest
 
 import (
@@ -21,8 +21,8 @@ import (
 
 // Check runs the program in every way, and requires that it prints these
 // figures; that it notices each record that is dropped, repeated or swapped with
-// another one before it is appended; and that docs/PARTITIONING.md quotes it
-// word for word. It returns the story.
+// another one before it is appended; and that a document quotes it, and every
+// one that does word for word. It returns the story.
 func Check(t *testing.T, p show.Program, figures string) (story string) {
 	t.Helper()
 	story = checkFigures(t, p, figures)
@@ -94,21 +94,26 @@ func checkFigures(t *testing.T, p show.Program, figures string) (story string) {
 	return story
 }
 
-// checkDocument requires that what the document says the program prints is a
-// part of what it does print.
+// checkDocument requires that what documents say the program prints is a part of
+// what it does print.
 func checkDocument(t *testing.T, name, story string) {
 	t.Helper()
-	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "PARTITIONING.md"))
+	docs, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
 	require.NoError(t, err)
-	quotes := strings.Split(string(doc), "\n$ go run ./examples/"+name+"\n")[1:]
-	require.NotEmpty(t, quotes, "docs/PARTITIONING.md does not show go run ./examples/%s", name)
-	for _, quote := range quotes {
-		quote, _, found := strings.Cut(quote, "\n```")
-		require.True(t, found)
-		for _, part := range strings.Split(quote, "\n…\n") {
-			require.Contains(t, "\n"+story, "\n"+strings.TrimSuffix(part, "\n…")+"\n")
+	quoted := 0
+	for _, doc := range docs {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, quote := range strings.Split(string(text), "\n$ go run ./examples/"+name+"\n")[1:] {
+			quote, _, found := strings.Cut(quote, "\n```")
+			require.True(t, found)
+			for _, part := range strings.Split(quote, "\n…\n") {
+				require.Contains(t, "\n"+story, "\n"+strings.TrimSuffix(part, "\n…")+"\n", doc)
+			}
+			quoted++
 		}
 	}
+	require.Positive(t, quoted, "no document shows go run ./examples/%s", name)
 }
 
 // checkDirectory requires that -dir keeps a store, and no second one.
