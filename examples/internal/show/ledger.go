@@ -14,9 +14,10 @@ import (
 // it with what is read: every record must be there once, unchanged, and in its
 // partition behind those that were appended before it.
 type Ledger struct {
-	sent []braidlog.Record
-	read []bool      // by number
-	last map[int]int // the number that was read last, by partition
+	sent  []braidlog.Record
+	read  []bool // by number
+	byKey bool
+	last  map[string]int // the number that was read last, by partition or key
 }
 
 // NewLedger returns a ledger of records that are about to be appended, and
@@ -25,17 +26,29 @@ func NewLedger(sent []braidlog.Record) *Ledger {
 	for i := range sent {
 		binary.BigEndian.PutUint64(sent[i].ID[8:], uint64(i)+1) // no ID is 0
 	}
-	return &Ledger{sent: sent, read: make([]bool, len(sent)), last: map[int]int{}}
+	return &Ledger{sent: sent, read: make([]bool, len(sent)), last: map[string]int{}}
+}
+
+// NewKeyLedger is NewLedger for who keeps the records of a key in order, and
+// takes different keys of a partition side by side.
+func NewKeyLedger(sent []braidlog.Record) *Ledger {
+	l := NewLedger(sent)
+	l.byKey = true
+	return l
 }
 
 // Number returns the number of a record, -1 if it was given none.
 func Number(rec *braidlog.Record) int { return int(binary.BigEndian.Uint64(rec.ID[8:])) - 1 }
 
-// Read takes the next record of a partition. It returns an error if that is not
+// Read takes the next record of a partition, or of a key. It returns an error if that is not
 // one that should come here.
 func (l *Ledger) Read(rec *braidlog.Record) error {
 	n := Number(rec)
-	last, any := l.last[rec.Partition]
+	lane := fmt.Sprint(rec.Partition)
+	if l.byKey {
+		lane = string(rec.Key)
+	}
+	last, any := l.last[lane]
 	switch where := fmt.Sprintf("%s, partition %d, offset %d", rec.Topic, rec.Partition, rec.Offset); {
 	case n < 0 || n >= len(l.sent):
 		return fmt.Errorf("%s: a record that was never appended: %.100q", where, rec.Value)
@@ -46,7 +59,7 @@ func (l *Ledger) Read(rec *braidlog.Record) error {
 	case any && n < last:
 		return fmt.Errorf("%s: record %d comes after record %d", where, n, last)
 	}
-	l.read[n], l.last[rec.Partition] = true, n
+	l.read[n], l.last[lane] = true, n
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/consumergroup"
 )
 
 // run runs a program in a temporary directory, of which it leaves nothing behind.
@@ -198,6 +199,36 @@ func TestLedger(t *testing.T) {
 		} else {
 			require.EqualError(t, err, c.want)
 		}
+	}
+}
+
+func TestKeyLedger(t *testing.T) {
+	sent := []braidlog.Record{{Key: []byte("a")}, {Key: []byte("b")}, {Key: []byte("a")}}
+	l := NewKeyLedger(sent)
+	require.NoError(t, l.Read(&sent[2]))
+	require.NoError(t, l.Read(&sent[1]), "of another key")
+	require.ErrorContains(t, l.Read(&sent[0]), ": record 0 comes after record 2")
+}
+
+func TestBehind(t *testing.T) {
+	ctx := context.Background()
+	store, err := braidlog.Open(t.TempDir(), braidlog.Options{})
+	require.NoError(t, err)
+	defer store.Close()
+	topic, err := store.CreateTopic(ctx, "orders", braidlog.TopicConfig{Partitions: 3})
+	require.NoError(t, err)
+	require.NoError(t, topic.AppendBatch(ctx, make([]braidlog.Record, 20)))
+	group, err := topic.Group("readers", consumergroup.Config{})
+	require.NoError(t, err)
+	m, err := group.Join(ctx, consumergroup.MemberConfig{})
+	require.NoError(t, err)
+	recs, err := m.Poll(ctx, 7)
+	require.NoError(t, err)
+	for _, want := range []int{20, 20 - len(recs)} {
+		n, err := Behind(ctx, group)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+		require.NoError(t, m.Commit(ctx))
 	}
 }
 
