@@ -271,13 +271,19 @@ const partitioningDoc = "docs/PARTITIONING.md"
 // and every output the one of an example, here or of a program in examples, whose
 // own test compares what it prints with the document.
 func TestPartitioningShowsExamples(t *testing.T) {
-	doc, err := os.ReadFile(partitioningDoc)
+	requireShown(t, partitioningDoc, "partitioning_test.go", 15)
+}
+
+// requireShown requires that what a document shows, at least so many blocks, is a
+// part of a file of tests, or what a program prints.
+func requireShown(t *testing.T, name, tests string, least int) {
+	doc, err := os.ReadFile(name)
 	require.NoError(t, err)
-	source, err := os.ReadFile("partitioning_test.go")
+	source, err := os.ReadFile(tests)
 	require.NoError(t, err)
 	tested := strings.ReplaceAll(string(source), "\t", "")
 	blocks := strings.Split("\n"+string(doc), "\n```")
-	require.Greater(t, len(blocks), 15)
+	require.Greater(t, len(blocks), 2*least)
 	for i := 1; i < len(blocks); i += 2 {
 		language, shown, found := strings.Cut(blocks[i], "\n")
 		require.True(t, found)
