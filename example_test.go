@@ -1,7 +1,6 @@
 package braidlog_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -530,15 +529,21 @@ func TestReadmeShowsEverySetting(t *testing.T) {
 	}
 }
 
-// README.md shows a part of Example, word for word.
-func TestReadmeShowsExample(t *testing.T) {
+// README.md shows parts of examples, word for word.
+func TestReadmeShowsExamples(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	_, shown, found := bytes.Cut(readme, []byte("```go\n"))
-	require.True(t, found)
-	shown, _, found = bytes.Cut(shown, []byte("```\n"))
-	require.True(t, found)
-	tested, err := os.ReadFile("example_test.go")
-	require.NoError(t, err)
-	require.Contains(t, string(tested), "\t"+strings.ReplaceAll(strings.TrimSpace(string(shown)), "\n", "\n\t")+"\n")
+	var tested string
+	for _, name := range []string{"example_test.go", "groups_doc_test.go"} {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		tested += strings.ReplaceAll(string(source), "\t", "")
+	}
+	blocks := strings.Split(string(readme), "```go\n")[1:]
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		shown, _, found := strings.Cut(block, "```\n")
+		require.True(t, found)
+		require.Contains(t, tested, strings.ReplaceAll(shown, "\t", ""))
+	}
 }
