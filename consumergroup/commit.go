@@ -183,6 +183,20 @@ func (m *Member) store(ctx context.Context, marks []mark) error {
 	return err
 }
 
+// savedLocked takes note that a claim is committed up to its end which went while
+// that was written: nothing was lost.
+func (m *Member) savedLocked(c *claim) {
+	if c.slot.claim == c || c.next != c.base {
+		return
+	}
+	for i, tp := range slices.Backward(m.unsaved) { // the last is this one's
+		if tp == c.slot.tp {
+			m.unsaved = slices.Delete(m.unsaved, i, i+1)
+			return
+		}
+	}
+}
+
 // findOut writes marks again behind a commit that nobody waits for any more:
 // when this one is stored that one is too, or never will be. Until then nobody
 // else gets the partitions.
@@ -205,6 +219,7 @@ func (m *Member) finishCommit(marks []mark, err error) {
 		if err == nil {
 			c.base, c.stored, m.commits = k.offset, true, true
 			c.back = c.back && c.next < c.base
+			m.savedLocked(c)
 		}
 		if c.slot.claim == nil {
 			m.group.moveLocked(c.slot) // it went meanwhile, and waited for this

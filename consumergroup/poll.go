@@ -68,7 +68,7 @@ func (m *Member) pollOn(ctx context.Context, most int) ([]record.Record, error) 
 			return nil, err
 		}
 		recs, err := m.step(ctx, most)
-		if len(recs) > 0 || err != nil {
+		if recs = m.handOut(recs); len(recs) > 0 || err != nil {
 			return recs, err
 		}
 		if err = m.wait(ctx); err != nil {
@@ -116,19 +116,28 @@ func (m *Member) leavePoll(recs []record.Record, err error) ([]record.Record, er
 		m.unwatch()
 		return nil, m.ended
 	}
-	m.handOutLocked(len(recs))
 	return recs, err
 }
 
-// handOutLocked takes note of how far the records go that are returned.
-func (m *Member) handOutLocked(n int) {
-	m.returned = n
-	for _, c := range m.handed {
+// handOut takes note of how far the records go that are about to be returned, and
+// leaves out those of partitions that went while they were read: whoever has them
+// now gets them too. Those that BeforeHandOut has committed are the member's.
+func (m *Member) handOut(recs []record.Record) []record.Record {
+	m.group.mu.Lock()
+	defer m.group.mu.Unlock()
+	m.handed = slices.DeleteFunc(m.handed, func(c *claim) bool {
+		if c.slot.claim != c && c.base < c.reader.Offset() {
+			recs = slices.DeleteFunc(recs, func(rec record.Record) bool { return c.slot.tp == TopicPartition{rec.Topic, rec.Partition} })
+			return true
+		}
 		if !c.moved { // else Seek says where to go on
 			c.next = c.reader.Offset()
 			c.high = max(c.high, c.next)
 		}
-	}
+		return false
+	})
+	m.returned = len(recs)
+	return recs
 }
 
 // step does what there is to do, and returns what there is to read.

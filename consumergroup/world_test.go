@@ -35,7 +35,8 @@ type world struct {
 	made    byte
 	groups  []*Group
 	reports []error
-	broken  bool // closing fails
+	report  func() // nil, or called by Report
+	broken  bool   // closing fails
 }
 
 func newWorld(t testing.TB) *world { return openWorld(t, fs.NewMem()) }
@@ -163,8 +164,12 @@ func (w *world) Append(ctx context.Context, topic string, rec record.Record) err
 
 func (w *world) Report(_ TopicPartition, _ string, err error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.reports = append(w.reports, err)
+	report := w.report
+	w.mu.Unlock()
+	if report != nil {
+		report()
+	}
 }
 
 // reported returns what was reported since it was called last.
