@@ -32,6 +32,8 @@ type crew struct {
 	churn bool
 	most  int // records of one poll
 
+	patience time.Duration // Config.PollInterval; 0: nobody will crash
+
 	group *consumergroup.Group
 	going *errgroup.Group
 	stop  context.CancelFunc // ends every poll
@@ -50,6 +52,7 @@ type crew struct {
 // A worker is what becomes of one member.
 type worker struct {
 	member    *consumergroup.Member
+	held      []braidlog.Record // processed and not committed
 	processed int
 	fate      string // guarded by crew.mu
 }
@@ -58,6 +61,7 @@ func newCrew(topic *braidlog.Topic, t *tally, churn bool) *crew {
 	c := &crew{topic: topic, tally: t, churn: churn, most: mostToPoll, places: make([]int64, topic.NumPartitions())}
 	if churn {
 		c.most = min(mostToPoll, max(1, len(t.sent)/polls))
+		c.patience = patience
 	}
 	for i := range c.places {
 		if topic.Partition(i).End() > 0 {
@@ -69,11 +73,7 @@ func newCrew(topic *braidlog.Topic, t *tally, churn bool) *crew {
 
 // run has everything processed, by so many members to begin with.
 func (c *crew) run(ctx context.Context, members int) (err error) {
-	config := consumergroup.Config{}
-	if c.churn {
-		config.PollInterval = patience
-	}
-	if c.group, err = c.topic.Group("workers", config); err != nil {
+	if c.group, err = c.topic.Group("workers", consumergroup.Config{PollInterval: c.patience}); err != nil {
 		return err
 	}
 	defer c.tally.bar.Clear()
@@ -124,6 +124,7 @@ func (c *crew) dismiss(ctx context.Context, w *worker, err error) error {
 		return err
 	}
 	if err = w.member.Close(ctx); errors.Is(err, consumergroup.ErrFenced) {
+		c.tally.hold(w.held) // somebody else committed them
 		return nil
 	}
 	return err
@@ -149,7 +150,7 @@ func (c *crew) work(ctx context.Context, w *worker) error {
 			return err
 		}
 		c.tally.process(recs)
-		w.processed += len(recs)
+		w.processed, w.held = w.processed+len(recs), recs
 		if c.crashIsDue() {
 			c.tally.hold(recs)
 			return c.replace(ctx, w, "crashed")
@@ -160,6 +161,7 @@ func (c *crew) work(ctx context.Context, w *worker) error {
 		if err != nil {
 			return err
 		}
+		w.held = nil
 		if left, err := c.move(ctx, w); left || err != nil {
 			return err
 		}

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/examples/internal/jsonl"
 	"github.com/braidlog/braidlog/examples/internal/show"
 	"github.com/braidlog/braidlog/examples/internal/show/showtest"
 )
@@ -75,6 +77,29 @@ func TestStoryOfChurn(t *testing.T) {
 	require.Positive(t, fates["left"], story)
 	require.Positive(t, fates["stayed"], story)
 	require.Regexp(t, `\nok workers records=5000 delivered=\d+ duplicates=\d+ lost=0 order_violations=0 rebalances=\d+\n$`, story)
+}
+
+// Members that are taken for crashed although they only wait for the disk, or for
+// their turn, are replaced, and nothing is lost.
+func TestImpatience(t *testing.T) {
+	ctx := context.Background()
+	recs, err := jsonl.Load("", jsonl.DefaultKey)
+	require.NoError(t, err)
+	store, err := braidlog.Open(t.TempDir(), braidlog.Options{})
+	require.NoError(t, err)
+	defer store.Close()
+	topic, err := store.CreateTopic(ctx, "lines", braidlog.TopicConfig{Partitions: 6, Durability: braidlog.OS})
+	require.NoError(t, err)
+	require.NoError(t, topic.AppendBatch(ctx, slices.Clone(recs)))
+	c := newCrew(topic, newTally(recs, &show.Progress{}), true)
+	c.patience = time.Millisecond
+	require.NoError(t, c.run(ctx, 5))
+	require.NoError(t, c.tally.verdict())
+	fates := map[string]int{}
+	for _, w := range c.workers {
+		fates[w.fate]++
+	}
+	require.Equal(t, crashes, fates["crashed"])
 }
 
 // Each counter finds what it is for, also when members come and go.
