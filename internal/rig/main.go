@@ -15,20 +15,25 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/braidlog/braidlog/internal/rig/crash"
+	"github.com/braidlog/braidlog/internal/rig/damage"
 	"github.com/braidlog/braidlog/internal/rig/faults"
+	"github.com/braidlog/braidlog/internal/rig/metamorphic"
+	"github.com/braidlog/braidlog/internal/rig/planted"
 	"github.com/braidlog/braidlog/internal/rig/report"
 )
 
 // A check is one way to look for broken promises.
 type check struct {
-	name   string // and first word of the argument of -replay
-	run    func(ctx context.Context, o options, r *report.Report, say func(format string, args ...any))
+	name string // and first word of the argument of -replay
+	run  func(ctx context.Context, o options, r *report.Report, say func(format string, args ...any))
+	// replay does one finding again; nil: run does the same each time.
 	replay func(ctx context.Context, argument string, o options, r *report.Report) error
 }
 
@@ -39,10 +44,16 @@ var checks = []check{
 	{"faults", runFaults, func(_ context.Context, argument string, o options, r *report.Report) error {
 		return faults.Again(argument, o.seed, r)
 	}},
+	{"damage", runDamage, nil},
+	{"metamorphic", runMetamorphic, nil},
+	{"planted", runPlanted, nil},
 }
 
 // counters are in the report also if nothing was counted.
-var counters = []string{"crash_states", "fault_points", "lost", "invented", "reordered", "false_corruption", "undetected"}
+var counters = []string{
+	"crash_states", "fault_points", "damage_variants", "lost", "invented", "reordered",
+	"false_corruption", "undetected", "planted_bugs", "planted_caught",
+}
 
 type options struct {
 	quick, long, json bool
@@ -105,7 +116,12 @@ func run(ctx context.Context, o options) error {
 func replay(ctx context.Context, o options, r *report.Report) error {
 	name, argument, _ := strings.Cut(o.replay, " ")
 	for _, c := range checks {
-		if c.name == name {
+		switch {
+		case c.name != name:
+		case c.replay == nil:
+			c.run(ctx, o, r, o.sayer(c.name))
+			return nil
+		default:
 			return c.replay(ctx, argument, o, r)
 		}
 	}
@@ -155,10 +171,75 @@ func runCrash(ctx context.Context, o options, r *report.Report, say func(format 
 }
 
 func runFaults(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
-	if o.time > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.time)
-		defer cancel()
-	}
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
 	faults.Run(ctx, faults.Options{Seed: o.seed}, r, say)
+}
+
+// runDamage spoils the fixed stores in every way, each time the same.
+func runDamage(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
+	c, err := damage.Sweep(ctx, false, func(done, total int) { say("%d of %d variants", done, total) })
+	r.Add("damage_variants", c.Variants)
+	for kind, n := range map[string]int64{"lost": c.Lost, "invented": c.Invented, "undetected": c.Undetected, "false_corruption": c.FalseCorruption} {
+		r.Add(kind, n)
+	}
+	found(r, "damage", "damage_findings", err)
+}
+
+// runMetamorphic plays histories under all settings until its time is over.
+func runMetamorphic(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
+	const histories, steps = 4, 60
+	for seed := o.seed; ctx.Err() == nil && (o.long || seed < o.seed+histories); seed++ {
+		n, differ, err := metamorphic.Run(ctx, []uint64{seed}, steps)
+		r.Add("metamorphic_comparisons", int64(n))
+		for _, what := range differ {
+			r.Find(report.Finding{Kind: "metamorphic_differences", What: what, Replay: "metamorphic"})
+		}
+		found(r, "metamorphic", "metamorphic_differences", err)
+		say("%d comparisons", r.Count("metamorphic_comparisons"))
+	}
+}
+
+// runPlanted plants every known bug. One that is not caught is a finding.
+func runPlanted(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	if o.long && o.only == "" {
+		return // they stay the same
+	}
+	module, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		found(r, "planted", "planted_failed", fmt.Errorf("find the module: %w", err))
+		return
+	}
+	err = planted.Plant(ctx, strings.TrimSpace(string(module)), planted.Bugs, func(was planted.Outcome) {
+		r.Add("planted_bugs", 1)
+		if !was.Caught {
+			r.Find(report.Finding{Kind: "planted_missed", What: was.Bug.Name, Replay: "planted"})
+			return
+		}
+		r.Add("planted_caught", 1)
+		say("%d of %d bugs", r.Count("planted_bugs"), len(planted.Bugs))
+		if !o.json {
+			fmt.Printf("%6.2f s  %s: %s\n", was.Took.Seconds(), was.Bug.Name, was.Said)
+		}
+	})
+	found(r, "planted", "planted_failed", err)
+}
+
+// bounded is ctx for as long as a check may take.
+func (o options) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.time > 0 {
+		return context.WithTimeout(ctx, o.time)
+	}
+	return context.WithCancel(ctx)
+}
+
+// found enters why a check failed, unless its time was over.
+func found(r *report.Report, check, kind string, err error) {
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		r.Find(report.Finding{Kind: kind, What: err.Error(), Replay: check})
+	}
 }
