@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/record"
 )
@@ -154,6 +155,7 @@ func (t *Topic) appendFirstAsync(ctx context.Context, st *topicState, f *flight,
 	var a partition.Pending
 	err := a.Then(func(offset int64, err error) {
 		<-f.ready // its owner is just behind Submit
+		yield.Woken()
 		st.dedup.conclude(f, outcomeOf(err))
 		if done != nil {
 			callback(int(f.partition), false, done)(offset, err)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"sync"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -46,7 +46,7 @@ const (
 
 // archiving is what a topic knows of attempts to archive.
 type archiving struct {
-	mu       sync.Mutex
+	mu       yield.Mutex
 	waits    map[int]archiveWait // guarded by mu; by partition
 	segments int64               // guarded by mu; archived since Open
 	failures int64               // guarded by mu; since Open

@@ -14,6 +14,7 @@ import (
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/internal/naming"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -292,10 +293,15 @@ func (b *backup) copyPartitions(ctx context.Context, topics []*frozen) error {
 	g.SetLimit(openAtOnce)
 	for _, t := range topics {
 		for i := range t.parts {
-			g.Go(func() error { return t.copyPartition(ctx, b.dir, i) })
+			g.Go(func() error {
+				yield.Woken()
+				return t.copyPartition(ctx, b.dir, i)
+			})
 		}
 	}
-	return g.Wait()
+	err = g.Wait()
+	yield.Woken()
+	return err
 }
 
 // dir returns the topic's directory, as seen from the store's.

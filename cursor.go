@@ -9,6 +9,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/internal/naming"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -67,7 +68,9 @@ func (c *Cursor) Next(ctx context.Context) (*Record, error) {
 		}
 		select {
 		case <-c.wake:
+			yield.Woken()
 		case <-ctx.Done():
+			yield.Woken()
 			return nil, fmt.Errorf("read %s: %w", c.t.name, ctx.Err())
 		}
 	}

@@ -3,8 +3,8 @@ package braidlog
 import (
 	"context"
 	"errors"
-	"sync"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -27,7 +27,7 @@ type dedup struct {
 	// held during I/O.
 	reading chan struct{}
 
-	mu      sync.Mutex           // no I/O is done, and no other lock taken, under it
+	mu      yield.Mutex          // no I/O is done, and no other lock taken, under it
 	config  Dedup                // guarded by mu
 	turn    int                  // guarded by mu; counts what made the window incomplete
 	whole   bool                 // guarded by mu; everything of the log that belongs in the window is in it
@@ -227,8 +227,10 @@ func (f *flight) await(ctx context.Context) (submitted bool, err error) {
 	}
 	select {
 	case <-f.ready:
+		yield.Woken()
 		return f.submitted, nil
 	case <-ctx.Done():
+		yield.Woken()
 		return false, ctx.Err()
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -19,7 +20,9 @@ import (
 func (d *dedup) complete(ctx context.Context) error {
 	select {
 	case d.reading <- struct{}{}:
+		yield.Woken()
 	case <-ctx.Done():
+		yield.Woken()
 		return ctx.Err()
 	}
 	defer func() { <-d.reading }()
@@ -50,9 +53,13 @@ func readIDs(ctx context.Context, parts []*partition.Partition, entries int, sin
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(openAtOnce)
 	for n, p := range parts {
-		g.Go(func() error { return h.read(ctx, n, p) })
+		g.Go(func() error {
+			yield.Woken()
+			return h.read(ctx, n, p)
+		})
 	}
 	err := g.Wait()
+	yield.Woken()
 	h.cutLocked()
 	return h.firsts, err
 }

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -94,8 +94,8 @@ func (s *Store) retireLocked(t *Topic) {
 
 // What a topic that is followed was last found to be.
 type lastSeen struct {
-	mu   sync.Mutex // held while topic.json is read, and while state is replaced
-	file []byte     // guarded by mu; its content
+	mu   yield.Mutex // held while topic.json is read, and while state is replaced
+	file []byte      // guarded by mu; its content
 }
 
 var errDeleted = fmt.Errorf("%w: it was deleted", ErrTopicNotFound)
@@ -147,7 +147,7 @@ func (t *Topic) outside(i int) (o partition.Outside, err error) {
 // marks are the ends of partitions that the newest checkpoint tells of. Where a
 // segment had no room for a marker it is all that tells of the last records.
 type marks struct {
-	mu   sync.Mutex      // held while the file is read
+	mu   yield.Mutex     // held while the file is read
 	head string          // guarded by mu; what it begins with, checksum included
 	ends map[vouch]int64 // guarded by mu
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -35,7 +36,9 @@ func (t *Topic) Enforce(ctx context.Context) error {
 func (t *Topic) enforce(ctx context.Context, background bool) (again time.Duration, err error) {
 	select {
 	case t.keeping <- struct{}{}:
+		yield.Woken()
 	case <-ctx.Done():
+		yield.Woken()
 		return 0, ctx.Err()
 	}
 	defer func() { <-t.keeping }()

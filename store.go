@@ -19,6 +19,7 @@ import (
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/internal/relay"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -54,7 +55,7 @@ type Store struct {
 	file     epochFile
 	vouchers map[vouch]*partition.Checkpoint // as loaded; changed by Close only
 
-	mu     sync.Mutex        // held while topics are made, changed or deleted, I/O included; never taken by appends or reads
+	mu     yield.Mutex       // held while topics are made, changed or deleted, I/O included; never taken by appends or reads
 	topics map[string]*Topic // guarded by mu; by name
 	broken map[string]error  // guarded by mu; topics that could not be opened
 	closed bool              // guarded by mu
@@ -66,7 +67,7 @@ type Store struct {
 
 // epochFile is what the store knows of store.json and of the checkpoint.
 type epochFile struct {
-	mu       sync.Mutex // held while store.json is written
+	mu       yield.Mutex // held while store.json is written
 	data     storeMeta
 	begun    bool // the epoch was raised since Open
 	settled  bool // guarded by mu; every partition is past what a power cut can have taken
@@ -632,6 +633,7 @@ func (s *Store) closeLogs() error {
 	var mu sync.Mutex
 	closes := func(log io.Closer) {
 		g.Go(func() error {
+			yield.Woken()
 			if err := log.Close(); err != nil {
 				mu.Lock()
 				errs = append(errs, err)
@@ -648,7 +650,9 @@ func (s *Store) closeLogs() error {
 			closes(p)
 		}
 	}
-	return errors.Join(g.Wait(), errors.Join(errs...))
+	err := g.Wait()
+	yield.Woken()
+	return errors.Join(err, errors.Join(errs...))
 }
 
 // writeCheckpoint writes where every partition ended that was closed well. If

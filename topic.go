@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
 )
@@ -219,9 +220,14 @@ func (t *Topic) each(f func(p *partition.Partition) error) error {
 	var g errgroup.Group
 	g.SetLimit(openAtOnce)
 	for _, p := range t.parts {
-		g.Go(func() error { return f(p) })
+		g.Go(func() error {
+			yield.Woken()
+			return f(p)
+		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	yield.Woken()
+	return err
 }
 
 // close closes the partitions.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/partitioner"
 )
@@ -284,11 +285,14 @@ func (s *Store) openTopic(m *topicMeta, config TopicConfig, vouchers map[vouch]*
 	g.SetLimit(openAtOnce)
 	for i := range t.parts {
 		g.Go(func() (err error) {
+			yield.Woken()
 			t.parts[i], err = s.openPartition(t, parent, i, vouchers, isNew)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	yield.Woken()
+	if err != nil {
 		t.parts = slices.DeleteFunc(t.parts, func(p *partition.Partition) bool { return p == nil })
 		return nil, errors.Join(err, t.close())
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/partition"
 )
 
@@ -53,11 +54,13 @@ func (s *Store) Verify(ctx context.Context, progress ...func(VerifyProgress)) (V
 	g.SetLimit(openAtOnce)
 	for i, p := range parts {
 		g.Go(func() error {
+			yield.Woken()
 			v.partition(ctx, i, p)
 			return nil
 		})
 	}
 	g.Wait() // #nosec G104 -- the functions return nil
+	yield.Woken()
 	r := VerifyReport{Partitions: v.now.Partitions, Bytes: v.now.Bytes, Damaged: slices.Concat(v.found...)}
 	if ctx.Err() != nil {
 		return r, fmt.Errorf("verify store: %w", ctx.Err())

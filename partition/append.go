@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -138,7 +139,8 @@ func (p *Partition) Submit(ctx context.Context, run *record.Run, a *Pending) err
 		return err
 	}
 	count, size := p.fit(run)
-	p.mu.Lock()
+	yield.Before(&p.mu)
+	p.mu.Mutex.Lock()
 	defer p.mu.Unlock()
 	now, err := p.readyLocked(ctx, count, size)
 	for errors.Is(err, errCutAgain) {
@@ -337,8 +339,10 @@ func (p *Partition) spaceLocked(now int64) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {
 		case <-space:
+			yield.Woken()
 			return p.overdue()
 		case <-ctx.Done():
+			yield.Woken()
 			return ctx.Err()
 		}
 	}
@@ -379,6 +383,7 @@ func (p *Partition) storeLocked(run *record.Run, count, size int, now int64) err
 	t.seg.Note(stamp.Base, stamp.Position, stamp.Time)
 	p.advanceLocked(count, size, now)
 	t.seg.Publish(t.pos, t.next)
+	yield.Point()
 	p.visible.Store(t.next)
 	if count > 0 {
 		p.figures.appends += int64(count)
@@ -440,6 +445,7 @@ func (p *Partition) callLocked(calls []call) {
 
 // runCalls runs callbacks in order until there are none.
 func (p *Partition) runCalls() {
+	yield.Woken()
 	for {
 		p.mu.Lock()
 		calls := p.calls
@@ -453,6 +459,7 @@ func (p *Partition) runCalls() {
 			if c.err != nil {
 				c.offset = -1
 			}
+			yield.Point()
 			c.done(c.offset, c.err)
 		}
 	}

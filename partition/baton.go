@@ -1,6 +1,10 @@
 package partition
 
-import "context"
+import (
+	"context"
+
+	"github.com/braidlog/braidlog/internal/yield"
+)
 
 // The baton is what one has to hold to change files: to write a group, roll,
 // sync, cut, attach or detach. It is not a lock: it is handed on, to a worker
@@ -30,8 +34,10 @@ func (p *Partition) take(ctx context.Context) error {
 	p.mu.Unlock()
 	select {
 	case <-got:
+		yield.Woken()
 		return nil
 	case <-ctx.Done():
+		yield.Woken()
 		p.giveUp(w)
 		return ctx.Err()
 	}
@@ -61,8 +67,10 @@ func (p *Partition) awaitGrowth(ctx context.Context) error {
 	}
 	select {
 	case <-growing:
+		yield.Woken()
 		return nil
 	case <-ctx.Done():
+		yield.Woken()
 		return ctx.Err()
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"io"
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/braidlog/braidlog/index"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -62,18 +62,18 @@ type follower struct {
 	turn  atomic.Int64 // refreshes begun
 	taken atomic.Int64 // how often batches that had been shown were taken back
 
-	mu      sync.Mutex // one refresh at a time; held while files are read
-	at      place      // guarded by mu; what comes before is shown
-	good    place      // guarded by mu; behind the last batch found: at, or at level Sync behind it
-	durable int64      // guarded by mu; the durable mark
-	lost    int64      // guarded by mu; offsets below it that no batch has are lost
-	spots   []spot     // guarded by mu; the damage that was found last
-	odd     bool       // guarded by mu; the files do not go on as they were left
-	lookAt  int64      // guarded by mu; when the directory is due, by the clock
-	nextAt  int64      // guarded by mu; when a look for the next segment is due, in any case
-	stood   place      // guarded by mu; good, as it was at the last look
-	err     error      // guarded by mu; of the last refresh
-	gone    error      // guarded by mu; why there will be no more
+	mu      yield.Mutex // one refresh at a time; held while files are read
+	at      place       // guarded by mu; what comes before is shown
+	good    place       // guarded by mu; behind the last batch found: at, or at level Sync behind it
+	durable int64       // guarded by mu; the durable mark
+	lost    int64       // guarded by mu; offsets below it that no batch has are lost
+	spots   []spot      // guarded by mu; the damage that was found last
+	odd     bool        // guarded by mu; the files do not go on as they were left
+	lookAt  int64       // guarded by mu; when the directory is due, by the clock
+	nextAt  int64       // guarded by mu; when a look for the next segment is due, in any case
+	stood   place       // guarded by mu; good, as it was at the last look
+	err     error       // guarded by mu; of the last refresh
+	gone    error       // guarded by mu; why there will be no more
 
 	busy   bool          // guarded by p.mu; a worker is at it
 	pause  time.Duration // guarded by p.mu; until the next turn

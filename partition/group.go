@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -176,8 +177,10 @@ func (p *Partition) await(ctx context.Context, g *group) error {
 	p.mu.Unlock()
 	select {
 	case o := <-w.ch:
+		yield.Woken()
 		return p.told(o, g, w)
 	case <-ctx.Done():
+		yield.Woken()
 	}
 	p.mu.Lock()
 	w.gone = true
@@ -212,6 +215,7 @@ func (p *Partition) told(o outcome, g *group, w *waiter) error {
 func (p *Partition) lead(g *group) error {
 	if p.shared.waiting.Load() > 1 {
 		runtime.Gosched()
+		yield.Point()
 	}
 	done := p.syncSlot()
 	for !g.finished { // else it was failed with one before it
@@ -267,6 +271,7 @@ func (p *Partition) syncSlot() (done func()) {
 		return func() {}
 	}
 	p.shared.syncs <- struct{}{}
+	yield.Woken()
 	return func() { <-p.shared.syncs }
 }
 
@@ -346,6 +351,7 @@ func (p *Partition) conclude(g *group, err error, pass bool) {
 	}
 	p.finishGroupLocked(g, err)
 	p.mu.Unlock()
+	yield.Point()
 	p.watch.wake()
 	p.shared.putBuffer(g.buf)
 }
@@ -359,6 +365,7 @@ func (p *Partition) publishGroupLocked(g *group) {
 	} else {
 		p.wroteLocked(len(g.buf), g.time)
 	}
+	yield.Point()
 	p.visible.Store(g.end)
 	if g.base < g.end {
 		p.figures.committed(g.end - g.base)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/relay"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -57,7 +58,7 @@ type Partition struct {
 
 	// mu is the append lock. No file is synced and nothing is waited for
 	// under it; mapped appends lengthen their file under it if they must.
-	mu      sync.Mutex
+	mu      yield.Mutex
 	mapped  bool     // guarded by mu; appends go through a mapped window
 	tail    tail     // guarded by mu; where the next batch goes
 	groups  []*group // guarded by mu; gathered and not yet taken by a leader
@@ -344,10 +345,12 @@ func (p *Partition) Close() error {
 	p.wakeSpaceLocked()
 	p.mu.Unlock()
 	p.upkeep <- struct{}{} // who trims or repairs comes to an end first
+	yield.Woken()
 	defer func() { <-p.upkeep }()
 	p.takeFile(context.Background()) // #nosec G104 -- it fails only when its context ends
 	err := p.finish()
 	p.ended.Store(true)
+	yield.Point()
 	if p.follow != nil {
 		p.follow.stop()
 	}
@@ -355,6 +358,7 @@ func (p *Partition) Close() error {
 	p.shared.sleep(p)
 	p.watch.wake()
 	p.callbacks.Wait()
+	yield.Woken()
 	for _, s := range p.all() {
 		s.Close()
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	iofs "io/fs"
 
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -91,7 +92,9 @@ func (r *Reader) await(ctx context.Context) (*record.Record, error) {
 	}
 	defer r.p.Watch(r.wake)()
 	for {
+		yield.Point()
 		ended := r.p.ended.Load()
+		yield.Point()
 		rec, err := r.TryNext()
 		if err != ErrEnd {
 			return rec, err
@@ -101,7 +104,9 @@ func (r *Reader) await(ctx context.Context) (*record.Record, error) {
 		}
 		select {
 		case <-r.wake:
+			yield.Woken()
 		case <-ctx.Done():
+			yield.Woken()
 			return nil, r.p.errorf("read", ctx.Err())
 		}
 	}
@@ -319,7 +324,9 @@ func (r *Reader) badBatch(cause error) error {
 // segment has are passed over: silently if a power cut left them out, and
 // with an error if they were there once.
 func (r *Reader) locate(bound int64) error {
+	yield.Point()
 	list := r.p.all()
+	yield.Point()
 	i := findSegment(list, r.next)
 	if i >= 0 && r.next < list[i].End() {
 		return r.enter(list[i])

@@ -12,6 +12,7 @@ import (
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -68,7 +69,7 @@ type Shared struct {
 	waiters   sync.Pool     // of *waiter
 	waiting   atomic.Int32  // appenders that wait for their group
 
-	mu      sync.Mutex   // no I/O is done, and no other lock taken, under it
+	mu      yield.Mutex  // no I/O is done, and no other lock taken, under it
 	tasks   []func()     // guarded by mu; what the workers have still to do
 	workers int          // guarded by mu
 	awake   awake        // guarded by mu; those with something due some time
@@ -130,6 +131,7 @@ func (s *Shared) Close() {
 	s.timer = nil
 	s.mu.Unlock()
 	s.running.Wait()
+	yield.Woken()
 }
 
 // submit has a worker run task. Tasks wait for I/O and for nothing else: a
@@ -146,6 +148,7 @@ func (s *Shared) submit(task func()) {
 
 // work runs tasks until there are none.
 func (s *Shared) work() {
+	yield.Woken()
 	for {
 		s.mu.Lock()
 		if len(s.tasks) == 0 {
@@ -193,6 +196,7 @@ func (s *Shared) armLocked(due int64) {
 // timer for the next.
 func (s *Shared) tick() {
 	defer s.running.Done()
+	yield.Woken()
 	s.clock.Wake()
 	s.mu.Lock()
 	s.timer = nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -68,6 +69,7 @@ func (p *Partition) Settle(ctx context.Context) error {
 // anySyncSlot waits until one of the slots for syncs is free.
 func (p *Partition) anySyncSlot() (done func()) {
 	p.shared.syncs <- struct{}{}
+	yield.Woken()
 	return func() { <-p.shared.syncs }
 }
 

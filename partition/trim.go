@@ -9,6 +9,7 @@ import (
 
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/internal/meta"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -58,7 +59,9 @@ func (p *Partition) beginUpkeep(ctx context.Context, op string) (done func(), er
 	}
 	select {
 	case p.upkeep <- struct{}{}:
+		yield.Woken()
 	case <-ctx.Done():
+		yield.Woken()
 		return nil, p.errorf(op, ctx.Err())
 	}
 	p.mu.Lock()
@@ -161,6 +164,7 @@ func (p *Partition) writeMeta(start int64, gaps []span) error {
 		return err
 	}
 	p.gaps.Store(&gaps)
+	yield.Point()
 	p.start.Store(start)
 	return nil
 }
@@ -182,6 +186,7 @@ func (p *Partition) giveBack(ctx context.Context) error {
 // how many bytes their files had.
 func (p *Partition) removeTrimmed() (freed int64, err error) {
 	gone := p.dropTrimmed()
+	yield.Point()
 	for _, s := range gone {
 		s.Close()
 	}

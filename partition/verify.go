@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
@@ -46,6 +47,7 @@ func (p *Partition) Verify(ctx context.Context, read func(bytes int64)) ([]*Corr
 		expected = s.End()
 		g.Go(func() error {
 			p.shared.verifies <- struct{}{}
+			yield.Woken()
 			defer func() { <-p.shared.verifies }()
 			if errs[i] = ctx.Err(); errs[i] == nil {
 				found[i], errs[i] = v.segment(ctx, s, from)
@@ -54,6 +56,7 @@ func (p *Partition) Verify(ctx context.Context, read func(bytes int64)) ([]*Corr
 		})
 	}
 	g.Wait() // #nosec G104 -- the functions return nil
+	yield.Woken()
 	if end := p.End(); expected < end && p.damagedAtEnd() {
 		found[len(list)] = v.lost(nil, "", 0, 0, expected, end, errMissing)
 	}

@@ -2,8 +2,9 @@ package partition
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
+
+	"github.com/braidlog/braidlog/internal/yield"
 )
 
 // A watch wakes readers that wait at the end. As long as there are none it
@@ -11,7 +12,7 @@ import (
 type watch struct {
 	waiting atomic.Int32 // how many are in list
 
-	mu   sync.Mutex
+	mu   yield.Mutex
 	list []chan struct{} // guarded by mu
 }
 

@@ -2,9 +2,9 @@ package segment
 
 import (
 	iofs "io/fs"
-	"sync"
 
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/yield"
 )
 
 // Files keeps the open files of many segments within one budget: who needs a
@@ -18,10 +18,10 @@ type Files struct {
 	budget   int
 	pressure func() // asks owners of windows to give some up; may be nil; set before use
 
-	mu      sync.Mutex // no I/O is done under it
-	ring    []*handle  // guarded by mu; the open ones
-	opening int        // guarded by mu; how many are being opened
-	hand    int        // guarded by mu; where the clock's hand stands
+	mu      yield.Mutex // no I/O is done under it
+	ring    []*handle   // guarded by mu; the open ones
+	opening int         // guarded by mu; how many are being opened
+	hand    int         // guarded by mu; where the clock's hand stands
 }
 
 // NewFiles returns a table that keeps at most budget files open that nobody
@@ -93,6 +93,7 @@ func (h *handle) lendLocked() (f fs.File, victims []fs.File, short bool) {
 		wait := h.opening
 		h.table.mu.Unlock()
 		<-wait
+		yield.Woken()
 		h.table.mu.Lock()
 	}
 	if h.gone {

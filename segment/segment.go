@@ -11,11 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/braidlog/braidlog/index"
 	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/internal/yield"
 	"github.com/braidlog/braidlog/record"
 )
 
@@ -48,7 +48,7 @@ type Segment struct {
 	mine     atomic.Bool            // last is by the writer's clock
 
 	writing atomic.Bool                 // the index is the writer's to keep
-	mu      sync.Mutex                  // guards loading and building an index
+	mu      yield.Mutex                 // guards loading and building an index
 	idx     atomic.Pointer[index.Index] // in memory: while writing, or if the cache mode keeps it
 	since   int64                       // the writer's: position of the last batch with an index entry
 }
@@ -123,6 +123,7 @@ func (s *Segment) End() int64 { return s.end.Load() }
 // are there before the offset is.
 func (s *Segment) Publish(position, offset int64) {
 	s.readable.Store(position)
+	yield.Point()
 	s.end.Store(offset)
 }
 
@@ -161,7 +162,9 @@ func (s *Segment) Size() (int64, error) {
 // file, zeros stand behind its end: space is reserved and given back there at
 // any time.
 func (s *Segment) ReadAt(b []byte, position int64) error {
+	yield.Point()
 	if w := s.window.Load(); w != nil && w.borrow() {
+		yield.Point()
 		return errors.Join(w.read(b, position), w.release())
 	}
 	f, err := s.Borrow()
@@ -226,6 +229,7 @@ func (e *NotMadeError) Unwrap() error { return e.error }
 func (s *Segment) Map(f fs.File, size int64) error {
 	if s.before != nil {
 		<-s.before.gone
+		yield.Woken()
 	}
 	m, err := f.Map(size)
 	if err != nil {
@@ -239,6 +243,7 @@ func (s *Segment) Map(f fs.File, size int64) error {
 // Unmap closes the window. Readers inside it finish first.
 func (s *Segment) Unmap() error {
 	if w := s.window.Swap(nil); w != nil {
+		yield.Point()
 		return w.release()
 	}
 	return nil
@@ -260,6 +265,7 @@ func (s *Segment) Touch(from, to int64) error {
 	if w == nil || !w.borrow() {
 		return nil
 	}
+	yield.Point()
 	w.touch(from, to)
 	return w.release()
 }
