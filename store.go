@@ -70,6 +70,7 @@ type epochFile struct {
 	mu       yield.Mutex // held while store.json is written
 	data     storeMeta
 	begun    bool // the epoch was raised since Open
+	ended    bool // guarded by mu; the store is closed: nothing is written any more
 	settled  bool // guarded by mu; every partition is past what a power cut can have taken
 	sameBoot bool // immutable: the machine did not restart since it was last raised
 	vouched  bool // immutable: the checkpoint is of this epoch
@@ -276,8 +277,11 @@ func (s *Store) begin() (epoch uint32, err error) {
 	f := &s.file
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.begun {
+	switch {
+	case f.begun:
 		return f.data.Epoch, nil
+	case f.ended: // an append came before the partition was closed, and got here behind that
+		return 0, fmt.Errorf("store is %w", ErrClosed)
 	}
 	next := f.data
 	next.Epoch++
@@ -615,6 +619,7 @@ func (s *Store) close() error {
 	s.closed = true
 	err := s.closeLogs()
 	s.shared.Close()
+	s.file.end()
 	if !s.cfg.ReadOnly {
 		err = errors.Join(err, s.writeCheckpoint())
 	}
@@ -653,6 +658,14 @@ func (s *Store) closeLogs() error {
 	err := g.Wait()
 	yield.Woken()
 	return errors.Join(err, errors.Join(errs...))
+}
+
+// end keeps begin from changing anything, and waits for one that does: who opens
+// the directory next has store.json to himself.
+func (f *epochFile) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
 }
 
 // writeCheckpoint writes where every partition ended that was closed well. If

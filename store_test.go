@@ -403,3 +403,19 @@ func TestStoreIsRefused(t *testing.T) {
 	_, err = Open("/store", Options{fs: m, MaxOpenFiles: 1})
 	require.ErrorIs(t, err, ErrInvalid)
 }
+
+// An append that got past the check of a partition that is closed then must not
+// write store.json behind Close: by then the directory may be another store's.
+// Found by schedule "49:1 67:1" of repeat+close/sync-cold.
+func TestNothingIsBegunAfterClose(t *testing.T) {
+	m := fs.NewMem()
+	s := openMem(t, m)
+	ensure(t, s, TopicConfig{})
+	require.NoError(t, s.Close())
+	s = openMem(t, m)
+	require.NoError(t, s.Close())
+	before := m.Ops()
+	_, err := s.begin()
+	require.ErrorIs(t, err, ErrClosed)
+	require.Equal(t, before, m.Ops())
+}
