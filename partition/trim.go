@@ -83,21 +83,27 @@ func (p *Partition) trimTo(ctx context.Context, offset int64) error {
 			return err
 		}
 	}
-	if err := p.awaitSealing(ctx); err != nil {
-		return err
-	}
-	freed, err := p.removeTrimmed()
+	freed, err := p.removeBelow(ctx)
 	if err == nil && p.emptyTail() {
-		if err = p.rollEarly(ctx); err == nil {
-			var more int64
-			more, err = p.removeTrimmed()
-			freed += more
-		}
+		err = p.rollEarly(ctx)
+	}
+	if list := p.all(); err == nil && len(list) > 1 && list[0].End() <= p.Start() { // it was ended since, here or by an append
+		var more int64
+		more, err = p.removeBelow(ctx)
+		freed += more
 	}
 	if offset > from || freed > 0 {
 		p.emit(Event{Kind: Trimmed, From: from, To: p.Start(), Bytes: freed})
 	}
 	return err
+}
+
+// removeBelow removes the segments that lie wholly below the start.
+func (p *Partition) removeBelow(ctx context.Context) (freed int64, err error) {
+	if err = p.awaitSealing(ctx); err != nil {
+		return 0, err
+	}
+	return p.removeTrimmed()
 }
 
 // awaitSealing waits until nobody is sealing a segment that is to go.

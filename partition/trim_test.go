@@ -249,3 +249,24 @@ func TestTrimUnderway(t *testing.T) {
 		require.NoError(t, w.p.Close())
 	})
 }
+
+// A segment that is active when a trim looks for it, and ended by an append before
+// it looks again, goes too. Found by schedule "23:1" of roll+empty/sync.
+func TestTrimOfWhatIsEndedMeanwhile(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := trimmable(t, v)
+		last := w.p.all()[len(w.p.all())-1]
+		w.m.OnOp(func(op fs.Op) error {
+			for op.Kind == fs.OpRemove && strings.HasSuffix(op.Name, ".log") && w.p.all()[len(w.p.all())-1] == last {
+				_, err := w.p.Append(bg, numbered(0, 900))
+				require.NoError(t, err)
+			}
+			return nil
+		})
+		require.NoError(t, w.p.Trim(bg, 12))
+		w.m.OnOp(nil)
+		require.NotContains(t, w.p.all(), last)
+		require.False(t, w.p.Littered())
+		require.NoError(t, w.p.Close())
+	})
+}
