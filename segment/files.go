@@ -81,8 +81,7 @@ func (h *handle) borrowBy(open func() (fs.File, error)) (fs.File, error) {
 	if fs.IsNoFiles(err) && t.Spare() {
 		f, err = open()
 	}
-	h.opened(f, err)
-	return f, err
+	return f, h.opened(f, err)
 }
 
 // lendLocked returns the file if it is open. Else it makes room for it, and
@@ -116,20 +115,25 @@ func (h *handle) orGone(f fs.File) error {
 	return nil
 }
 
-// opened ends an attempt to open the file.
-func (h *handle) opened(f fs.File, err error) {
+// opened ends an attempt to open the file. It returns the error, or why that does
+// not matter: who closed the file for good may have removed it meanwhile.
+func (h *handle) opened(f fs.File, err error) error {
 	t := h.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	close(h.opening)
 	h.opening = nil
 	t.opening--
+	if err != nil && h.gone {
+		return iofs.ErrClosed
+	}
 	if err != nil {
-		return
+		return err
 	}
 	h.file = f
 	h.refs = 1
 	t.ring = append(t.ring, h)
+	return nil
 }
 
 // makeRoomLocked takes files nobody has borrowed out of the ring until one

@@ -170,6 +170,30 @@ func TestFileClosedForGood(t *testing.T) {
 	require.Zero(t, s.attempts.Load())
 }
 
+// Who closes a file for good may remove it, before or after somebody opened it
+// who came before. Found by schedule "3:1 14:1" of empty+read/os-files.
+func TestFileClosedForGoodWhileItIsOpened(t *testing.T) {
+	for _, cause := range []error{nil, iofs.ErrNotExist} {
+		s := newShelf(t, 1, 1)
+		h := s.handles[0]
+		f, err := h.borrowBy(func() (fs.File, error) {
+			h.close(true)
+			if cause != nil {
+				return nil, cause
+			}
+			return s.open()
+		})
+		if cause != nil {
+			require.Equal(t, iofs.ErrClosed, err)
+			continue
+		}
+		require.NoError(t, err)
+		require.NotNil(t, f)
+		h.release()
+		require.Zero(t, s.live.Load())
+	}
+}
+
 // TestFilesTogether runs under the race detector: nobody ever has a file in
 // hand that is closed, and what nobody has can be closed.
 func TestFilesTogether(t *testing.T) {
