@@ -8,4 +8,5 @@ func init() {
 		o.fs, o.clock, o.forceHeap, o.idle = w.FS, w.Clock, w.Heap, w.Idle
 		o.newID, o.onShared = w.NewID, w.OnShared
 	}
+	testhook.Used = func(topic any) int64 { return topic.(*Topic).quota.Used() }
 }

@@ -27,3 +27,7 @@ type World struct {
 // opened with them runs on w. Package braidlog sets it when the program starts,
 // and nobody ever again; it is a variable because imports point down only.
 var Enter func(options any, w World)
+
+// Used returns how many bytes a *braidlog.Topic counts for what its partitions
+// hold. It is set as Enter is.
+var Used func(topic any) int64
