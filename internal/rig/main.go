@@ -27,6 +27,7 @@ import (
 	"github.com/braidlog/braidlog/internal/rig/metamorphic"
 	"github.com/braidlog/braidlog/internal/rig/planted"
 	"github.com/braidlog/braidlog/internal/rig/report"
+	"github.com/braidlog/braidlog/internal/rig/schedules"
 )
 
 // A check is one way to look for broken promises.
@@ -45,13 +46,19 @@ var checks = []check{
 		return faults.Again(argument, o.seed, r)
 	}},
 	{"damage", runDamage, nil},
+	{"schedules", runSchedules, func(ctx context.Context, argument string, _ options, r *report.Report) error {
+		combination, schedule, _ := strings.Cut(argument, " ")
+		c, err := schedules.Again(ctx, combination, schedule)
+		enter(r, c)
+		return err
+	}},
 	{"metamorphic", runMetamorphic, nil},
 	{"planted", runPlanted, nil},
 }
 
 // counters are in the report also if nothing was counted.
 var counters = []string{
-	"crash_states", "fault_points", "damage_variants", "lost", "invented", "reordered",
+	"crash_states", "fault_points", "damage_variants", "schedules", "lost", "invented", "reordered",
 	"false_corruption", "undetected", "planted_bugs", "planted_caught",
 }
 
@@ -64,6 +71,7 @@ type options struct {
 }
 
 func main() {
+	schedules.Serve() // ends here in a process that runs schedules for another
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "do the share of a test run")
 	flag.BoolVar(&o.long, "long", false, "go on without end, with longer and longer histories")
@@ -186,6 +194,23 @@ func runDamage(ctx context.Context, o options, r *report.Report, say func(format
 		r.Add(kind, n)
 	}
 	found(r, "damage", "damage_findings", err)
+}
+
+// runSchedules runs pairs of operations in every order. A finding names its
+// schedule.
+func runSchedules(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
+	c, err := schedules.Explore(ctx, o.quick, func(done, total int) { say("%d of %d combinations", done, total) })
+	enter(r, c)
+	found(r, "schedules", "schedule_findings", err)
+}
+
+func enter(r *report.Report, c schedules.Counts) {
+	r.Add("schedules", int64(c.Schedules))
+	for _, f := range c.Findings {
+		r.Find(report.Finding{Kind: "schedule_findings", What: f.What, Replay: "schedules " + f.Combination + " " + f.Schedule})
+	}
 }
 
 // runMetamorphic plays histories under all settings until its time is over.
