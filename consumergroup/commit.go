@@ -271,7 +271,7 @@ func (m *Member) commitNow(ctx context.Context) error {
 
 // commitWait returns how long it is until the next commit by time.
 func (m *Member) commitWait() time.Duration {
-	return m.group.config.Commit.Interval - time.Now().Sub(m.lastCommit)
+	return m.group.config.Commit.Interval - time.Since(m.lastCommit)
 }
 
 // commitTimer returns what tells when a commit is due, nothing if none will be.
