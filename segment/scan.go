@@ -80,6 +80,11 @@ func (c *Scanner) Next(b *record.Batch) error {
 	if c.position >= c.limit {
 		return io.EOF
 	}
+	if c.position+record.HeaderBytes <= c.limit && len(c.buffered()) == 0 {
+		if err := c.fill(record.HeaderBytes); err != nil {
+			return err
+		}
+	}
 	if err := b.Parse(c.buffered(), c.seg.salt, c.position); err != nil {
 		if err = c.parse(b); err != nil {
 			return err
