@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +90,49 @@ func TestReadBefore(t *testing.T) {
 			require.Equal(t, 7, n)
 		}
 		require.Equal(t, want[:45], got)
+		require.NoError(t, p.Close())
+	})
+}
+
+// TestReadBeforeHeld reads records that live until the next call: those that
+// came together are whole together, whatever pieces the file is read in.
+func TestReadBeforeHeld(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		p := open(t, fs.NewMem(), v)
+		var batch []record.Record
+		for i := range 300 {
+			rec := value(i)
+			rec.Headers = []record.Header{{Key: "h", Value: bytes.Repeat([]byte{byte(i)}, i)}}
+			if i%2 == 0 {
+				_, err := p.Append(bg, rec)
+				require.NoError(t, err)
+			} else if batch = append(batch, rec); len(batch) == 10 {
+				require.NoError(t, p.AppendBatch(bg, batch))
+				batch = nil
+			}
+		}
+		var want []record.Record
+		for rec, err := range p.Records(bg, First()) {
+			require.NoError(t, err)
+			want = append(want, rec)
+		}
+		r, recs, short := p.NewReader(First()), make([]record.Record, 60), 0
+		for {
+			n, err := r.ReadBefore(recs, p.End())
+			if err != nil {
+				require.Equal(t, ErrEnd, err)
+				require.Zero(t, n)
+				break
+			}
+			require.NotZero(t, n)
+			require.Equal(t, want[:n], recs[:n])
+			want = want[n:]
+			if n < len(recs) {
+				short++
+			}
+		}
+		require.Empty(t, want)
+		require.Greater(t, short, 1, "no piece ended before recs did")
 		require.NoError(t, p.Close())
 	})
 }

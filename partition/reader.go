@@ -122,21 +122,25 @@ func (r *Reader) Keep() {
 // TryBefore is TryNext that also returns ErrEnd at offset bound, which must
 // not be beyond the partition's end.
 func (r *Reader) TryBefore(bound int64) (*record.Record, error) {
-	if err := r.decode(&r.rec, bound); err != nil {
+	if err := r.decode(&r.rec, bound, false); err != nil {
 		return nil, err
 	}
 	return &r.rec, nil
 }
 
 // ReadBefore is TryBefore for as many records as recs has room for: it returns
-// how many it read into it, and why there are no more if there are fewer. They
-// live as long as the reader's, with Keep for ever. What recs had is of no use
-// after an error, and its Headers must be nil.
+// how many it read into it, and why there are no more if there are fewer. With
+// Keep they are the caller's to keep, and the Headers of recs must be nil.
+// Without, they live until the next call, and there may be fewer, with no error,
+// because the memory that holds what was read ends. What recs had is of no use
+// after an error.
 func (r *Reader) ReadBefore(recs []record.Record, bound int64) (n int, err error) {
 	for n < len(recs) {
 		rec := &recs[n]
 		rec.Topic, rec.Partition = r.rec.Topic, r.rec.Partition
-		if err = r.decode(rec, bound); err != nil {
+		if err = r.decode(rec, bound, n > 0 && !r.scan.Keep); err == errHeld {
+			return n, nil
+		} else if err != nil {
 			return n, err
 		}
 		if len(rec.Headers) == 0 {
@@ -147,8 +151,12 @@ func (r *Reader) ReadBefore(recs []record.Record, bound int64) (n int, err error
 	return n, nil
 }
 
-// decode decodes the next record into rec.
-func (r *Reader) decode(rec *record.Record, bound int64) error {
+// errHeld says that the next record cannot be read without losing others.
+var errHeld = errors.New("what was read is still in use")
+
+// decode decodes the next record into rec. If records that were decoded are held
+// it reads nothing from the file: errHeld.
+func (r *Reader) decode(rec *record.Record, bound int64, held bool) error {
 	for {
 		for r.dec.Left() > 0 && r.next < bound {
 			if r.scan.Keep {
@@ -178,6 +186,9 @@ func (r *Reader) decode(rec *record.Record, bound int64) error {
 			if r.scan.Decode(&r.dec) {
 				continue
 			}
+		}
+		if held {
+			return errHeld
 		}
 		if err := r.goOn(bound); err != nil {
 			return err
