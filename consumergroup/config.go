@@ -104,6 +104,13 @@ type MemberConfig struct {
 	// its place and fences it. At most 255 bytes. "": dynamic.
 	InstanceID string
 
+	// Reuse has Poll return records, and the slice of them, that live only until
+	// the member's next Poll or Close, as those of a partition.Reader do. It
+	// saves the fresh memory that records to keep need, which is most of the time
+	// of a Poll: Clone those to keep. A Poll may return fewer than there are.
+	// Run does not look at it.
+	Reuse bool
+
 	// OnAssigned is called in Poll before the first record of partitions that
 	// the member got. It may Seek.
 	OnAssigned Callback

@@ -59,6 +59,38 @@ func TestPollKeepsRecords(t *testing.T) {
 	})
 }
 
+// With Reuse a poll has the memory of the one before, and what it returns is
+// whole until the next.
+func TestPollReusesMemory(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		topic := w.topic("orders", 3)
+		addAll(t, topic, 400)
+		m := join(t, w.group("g", Config{Topics: []string{"orders"}}), MemberConfig{Reuse: true})
+		got := map[int][]record.Record{}
+		var place *record.Record
+		for n := 0; n < 1200; {
+			recs := pollNow(t, m, 70)
+			require.NotEmpty(t, recs)
+			if place == nil {
+				place = &recs[0]
+			}
+			require.Same(t, place, &recs[0])
+			for i := range recs {
+				p := recs[i].Partition
+				got[p] = append(got[p], recs[i].Clone())
+			}
+			n += len(recs)
+		}
+		for i, p := range topic.Partitions {
+			for rec, err := range p.Records(bg, partition.First()) {
+				require.NoError(t, err)
+				require.Equal(t, rec, got[i][rec.Offset].Clone())
+			}
+			require.Len(t, got[i], 400)
+		}
+	})
+}
+
 // Nobody starves behind a partition that has much.
 func TestPollTurnsToEachPartition(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

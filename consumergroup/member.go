@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/record"
 )
 
 // A Member reads the partitions that its group gives it. Poll is for one
@@ -37,14 +38,15 @@ type Member struct {
 	planError error                       // a failed plan that it was not told of yet
 
 	// The poller's, and with Group.mu anybody's who ends a member that does not poll:
-	active     []*claim  // what it reads now
-	handed     []*claim  // what the last poll returned records of
-	turn       int       // which of active is read next
-	watched    []func()  // ends watching the partitions of active
-	processed  int       // records returned by earlier polls, since the last commit
-	returned   int       // records returned by the last poll
-	lastCommit time.Time // of auto-commits by time
-	run        *runner   // nil unless Run polls
+	active     []*claim        // what it reads now
+	handed     []*claim        // what the last poll returned records of
+	turn       int             // which of active is read next
+	reused     []record.Record // what Poll returned, with MemberConfig.Reuse
+	watched    []func()        // ends watching the partitions of active
+	processed  int             // records returned by earlier polls, since the last commit
+	returned   int             // records returned by the last poll
+	lastCommit time.Time       // of auto-commits by time
+	run        *runner         // nil unless Run polls
 }
 
 // A claim is a member's right to a partition. It ends when the slot has another

@@ -15,7 +15,7 @@ import (
 // them; 0 stands for 500. It waits until there is one or ctx ends, whose error
 // it returns. Records of one partition stand together and in order, those of a
 // partition with much to read do not keep the others waiting for ever, and all
-// are the caller's to keep.
+// are the caller's to keep, unless MemberConfig.Reuse says otherwise.
 //
 // To Poll is also to say that what the last one returned was processed: that is
 // what CommitPolicy goes by. Partitions are given and let go in Poll, and the
@@ -234,7 +234,7 @@ func (m *Member) read(most int) ([]record.Record, error) {
 	if n > 1 && n == most {
 		m.unwatch() // it will not sleep soon
 	}
-	recs := make([]record.Record, 0, n)
+	recs := m.room(n)
 	for range m.active {
 		c := m.active[m.turn]
 		m.turn = (m.turn + 1) % len(m.active)
@@ -253,6 +253,17 @@ func (m *Member) read(most int) ([]record.Record, error) {
 		}
 	}
 	return recs, nil
+}
+
+// room returns an empty slice for n records.
+func (m *Member) room(n int) []record.Record {
+	if !m.config.Reuse {
+		return make([]record.Record, 0, n)
+	}
+	if cap(m.reused) < n {
+		m.reused = make([]record.Record, n)
+	}
+	return m.reused[:0:n]
 }
 
 // read appends records of the partition to recs, up to its capacity. What ends

@@ -136,7 +136,9 @@ func (c *claim) open(offset int64) {
 		c.reader.Close() //nolint:errcheck // closing a reader does not fail; it counts what was read
 	}
 	c.reader = c.slot.log.NewReader(partition.Offset(offset))
-	c.reader.Keep()
+	if !c.member.config.Reuse {
+		c.reader.Keep()
+	}
 }
 
 // trimmed has the claim go on where Config.Trimmed says, since its next record

@@ -160,6 +160,7 @@ func (g *Group) runAll(ctx context.Context, config RunConfig, handle Handler) er
 	if err != nil {
 		return err
 	}
+	config.Member.Reuse = false // handlers have records while others are polled
 	m, err := g.join(ctx, config.Member)
 	if err != nil {
 		return err

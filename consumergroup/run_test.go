@@ -116,6 +116,30 @@ func TestRunProcessesKeysSideBySideAndInOrder(t *testing.T) {
 	}
 }
 
+// Handlers have records while others are polled, so Reuse is not for them.
+func TestRunKeepsRecords(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 400)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		ctx, cancel := context.WithCancel(bg)
+		var mu sync.Mutex
+		var all []record.Record
+		done := running(ctx, g, RunConfig{Member: MemberConfig{Reuse: true}}, func(_ context.Context, r record.Record) error {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, r)
+			return nil
+		})
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		require.Len(t, all, 800)
+		for _, r := range all {
+			require.Equal(t, fmt.Sprint(r.Offset), string(r.Value))
+		}
+	})
+}
+
 // A run that is stopped in the middle commits what is done without a gap.
 func TestRunCommitsThePrefix(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
