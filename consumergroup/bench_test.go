@@ -2,7 +2,6 @@ package consumergroup
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -42,110 +41,74 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// BenchmarkPoll: one member of 6 partitions against six readers in turn.
-func BenchmarkPoll(b *testing.B) {
-	const each = 50_000
-	w := onDisk(b)
-	topic := w.topic("orders", 6, roomy)
-	recs := make([]record.Record, 100)
-	for i := range recs {
-		recs[i] = record.Record{Key: fmt.Appendf(nil, "key-%08d", i), Value: make([]byte, 128)}
-	}
-	for _, p := range topic.Partitions {
-		for range each / len(recs) {
-			for i := range recs {
-				_, err := p.Append(bg, recs[i])
-				require.NoError(b, err)
-			}
-		}
-	}
-	g := w.group("g", Config{Topics: []string{"orders"}})
-	m, err := g.Join(bg, MemberConfig{})
-	require.NoError(b, err)
-	var polls, reads []time.Duration
-	for b.Loop() {
-		began := time.Now()
-		for n := 0; n < 6*each; {
-			recs, err := m.Poll(bg, 500)
-			require.NoError(b, err)
-			n += len(recs)
-		}
-		polls = append(polls, time.Since(began))
-		for i := range topic.Partitions {
-			require.NoError(b, m.Seek(TopicPartition{"orders", i}, partition.First()))
-		}
-		reads = append(reads, readAll(b, topic))
-	}
-	perPoll, perRead := median(polls)/(6*each), median(reads)/(6*each)
-	b.ReportMetric(float64(perPoll), "ns/record")
-	b.ReportMetric(float64(perRead), "floor-ns/record")
-	b.ReportMetric(float64(median(reads))/float64(median(polls)), "of-floor's-rate")
-}
-
-func readAll(b *testing.B, topic Topic) time.Duration {
-	began := time.Now()
-	n := 0
-	for _, p := range topic.Partitions {
-		r := p.NewReader(partition.First())
-		for {
-			_, err := r.TryNext()
-			if err != nil {
-				require.Equal(b, partition.ErrEnd, err)
-				break
-			}
-			n++
-		}
-		require.NoError(b, r.Close())
-	}
-	require.NotZero(b, n)
-	return time.Since(began)
-}
-
 // BenchmarkWake: from an append to the return of a Poll that waits for it,
-// against a hand-off through a channel.
+// against a hand-off through a channel. A hand-off to somebody who minds a context
+// too, as Poll does, is told beside it.
 func BenchmarkWake(b *testing.B) {
 	w := onDisk(b)
 	topic := w.topic("orders", 6, roomy)
 	g := w.group("g", Config{Topics: []string{"orders"}})
 	m, err := g.Join(bg, MemberConfig{})
 	require.NoError(b, err)
-	woken := make(chan time.Time)
-	var polling sync.WaitGroup
 	ctx, stop := context.WithCancel(bg)
-	polling.Go(func() {
-		for {
-			if _, err := m.Poll(ctx, 0); err != nil {
-				return
+	rec := record.Record{Value: make([]byte, 128)}
+	ping, mind := make(chan struct{}), make(chan struct{}, 1)
+	turns := []struct {
+		begin func(i int) error // by who is awake
+		wait  func() error      // by who is parked
+		took  []time.Duration
+		woken chan time.Time
+	}{
+		{begin: func(i int) error {
+			_, err := topic.Partitions[i%6].Append(bg, rec)
+			return err
+		}, wait: func() error {
+			_, err := m.Poll(ctx, 0)
+			return err
+		}},
+		{begin: func(int) error { ping <- struct{}{}; return nil }, wait: func() error {
+			if _, ok := <-ping; !ok {
+				return context.Canceled
 			}
-			woken <- time.Now()
+			return nil
+		}},
+		{begin: func(int) error { mind <- struct{}{}; return nil }, wait: func() error {
+			select {
+			case <-mind:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}},
+	}
+	var parked sync.WaitGroup
+	for i := range turns {
+		t := &turns[i]
+		t.woken = make(chan time.Time)
+		parked.Go(func() {
+			for t.wait() == nil {
+				t.woken <- time.Now()
+			}
+		})
+	}
+	for i := 0; b.Loop(); i++ {
+		for j := range turns {
+			t := &turns[j]
+			park()
+			began := time.Now()
+			err := t.begin(i)
+			t.took = append(t.took, (<-t.woken).Sub(began))
+			require.NoError(b, err)
 		}
-	})
-	ping, pong := make(chan struct{}), make(chan time.Time)
-	polling.Go(func() {
-		for range ping {
-			pong <- time.Now()
-		}
-	})
-	var wakes, hands []time.Duration
-	i := 0
-	for b.Loop() {
-		i++
-		park()
-		began := time.Now()
-		_, err := topic.Partitions[i%6].Append(bg, record.Record{Value: make([]byte, 128)})
-		require.NoError(b, err)
-		wakes = append(wakes, (<-woken).Sub(began))
-		park()
-		began = time.Now()
-		ping <- struct{}{}
-		hands = append(hands, (<-pong).Sub(began))
 	}
 	close(ping)
 	stop()
-	polling.Wait()
-	b.ReportMetric(float64(median(wakes)), "p50-ns")
-	b.ReportMetric(float64(median(hands)), "floor-p50-ns")
-	b.ReportMetric(float64(median(wakes))/float64(median(hands)), "of-floor's-time")
+	parked.Wait()
+	floor := median(turns[1].took)
+	b.ReportMetric(float64(median(turns[0].took)), "p50-ns")
+	b.ReportMetric(float64(floor), "floor-p50-ns")
+	b.ReportMetric(float64(median(turns[2].took)), "select-p50-ns")
+	b.ReportMetric(float64(median(turns[0].took))/float64(floor), "of-floor's-time")
 }
 
 // park lets the other side go to sleep, and stays awake.
