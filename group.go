@@ -98,7 +98,7 @@ func (c *coordinators) closeAll() {
 	c.closed = true
 	c.mu.Unlock()
 	for _, g := range c.list() {
-		g.Close() //nolint:errcheck // it fails only if it was closed already
+		g.Close() // #nosec G104 -- it fails only if it was closed already
 	}
 }
 

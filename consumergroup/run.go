@@ -206,7 +206,7 @@ func (r *runner) loop(ctx context.Context) error {
 	}
 	defer func() {
 		m.handed = m.handed[:0]
-		m.leavePoll(nil, nil) //nolint:errcheck // err says why, if it was fenced
+		m.leavePoll(nil, nil) // #nosec G104 -- err says why, if it was fenced
 	}()
 	every := time.NewTimer(r.every())
 	defer every.Stop()

@@ -57,7 +57,7 @@ func (f *FoundPart) read(p *partition.Partition) *Violation {
 		return violation(FalseCorruption, "opening found %v, lost %v", r.Err, r.Lost)
 	}
 	r := p.NewReader(partition.First())
-	defer r.Close() //nolint:errcheck // it gives memory back
+	defer r.Close() // #nosec G104 -- it gives memory back
 	for {
 		rec, err := r.TryNext()
 		switch {

@@ -103,7 +103,7 @@ func (b Bug) plant(ctx context.Context, root, work string) (Outcome, error) {
 		return Outcome{}, err
 	}
 	program := filepath.Join(work, "test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", program, "./"+b.Package)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", program, "./"+b.Package) // #nosec G204 -- from the list of bugs
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return Outcome{}, fmt.Errorf("build its tests: %w: %s", err, out)
@@ -146,7 +146,7 @@ func (b Bug) apply(source []byte) ([]byte, error) {
 // or panicking. Not to end in time proves nothing.
 func (b Bug) run(ctx context.Context, program, dir string) (Outcome, error) {
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, program, "-test.run", b.Tests, "-test.failfast", "-test.timeout", atMost.String())
+	cmd := exec.CommandContext(ctx, program, "-test.run", b.Tests, "-test.failfast", "-test.timeout", atMost.String()) // #nosec G204 -- what was just built
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	o := Outcome{Bug: b, Took: time.Since(began), Said: firstFailure(string(out))}

@@ -188,7 +188,7 @@ func (j task) start(ctx context.Context, tell func(Counts)) error {
 	if err != nil {
 		return fmt.Errorf("run schedules: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self)
+	cmd := exec.CommandContext(ctx, self) // #nosec G204 -- this program again
 	cmd.Env = append(os.Environ(), serveEnv+"="+string(text))
 	var trouble bytes.Buffer
 	cmd.Stderr = &trouble
