@@ -27,6 +27,7 @@ type mark struct {
 	c        *claim
 	offset   int64
 	metadata []byte
+	seeks    int // of the claim, when that was decided
 }
 
 // Commit commits everything that Poll returned: it was processed. When it
@@ -74,12 +75,16 @@ func (m *Member) commit(ctx context.Context, pick func() ([]mark, []TopicPartiti
 		return pick()
 	})
 	if err != nil {
-		return fmt.Errorf("commit of %s in group %s: %w", m.id, m.group.name, err)
+		err = fmt.Errorf("commit of %s in group %s: %w", m.id, m.group.name, err)
 	}
-	if len(gone) > 0 {
-		return &FencedError{m.group.name, m.id, gone}
+	if len(gone) == 0 {
+		return err
 	}
-	return nil
+	fenced := &FencedError{m.group.name, m.id, gone}
+	if err == nil {
+		return fenced
+	}
+	return errors.Join(err, fenced) // it is told once
 }
 
 func (m *Member) write(ctx context.Context, pick func() ([]mark, []TopicPartition, error)) (gone []TopicPartition, err error) {
@@ -92,15 +97,17 @@ func (m *Member) write(ctx context.Context, pick func() ([]mark, []TopicPartitio
 	if err = acquire(ctx, m.committing); err != nil {
 		return nil, err
 	}
-	defer func() { <-m.committing }()
 	marks, gone, err := m.beginCommit(pick)
 	if len(marks) == 0 || err != nil {
+		<-m.committing
 		return gone, err
 	}
 	return gone, m.store(ctx, marks)
 }
 
-// beginCommit decides what is written. From then on the slots wait for it.
+// beginCommit decides what is written. From then on the slots wait for it, and
+// so does the member's next commit, until finishCommit: it would not know what
+// it must not go behind.
 func (m *Member) beginCommit(pick func() ([]mark, []TopicPartition, error)) (marks []mark, gone []TopicPartition, err error) {
 	m.group.mu.Lock()
 	defer m.group.mu.Unlock()
@@ -124,7 +131,7 @@ func (m *Member) beginCommit(pick func() ([]mark, []TopicPartition, error)) (mar
 func marksLocked(claims []*claim, offset func(*claim) int64) (marks []mark) {
 	for _, c := range claims {
 		if n := offset(c); c.slot.claim == c && c.placed && (n > c.base || n < c.base && c.back) {
-			marks = append(marks, mark{c: c, offset: n})
+			marks = append(marks, mark{c: c, offset: n, seeks: c.seeks})
 		}
 	}
 	return marks
@@ -145,12 +152,12 @@ func (m *Member) pickLocked(offsets []Offset) (marks []mark, gone []TopicPartiti
 		if err = o.check(c.slot.log); err != nil {
 			return nil, nil, err
 		}
-		if o.Offset > c.high {
+		if _, had := m.past[o.TopicPartition]; had && o.Offset > c.high {
 			gone = append(gone, o.TopicPartition) // polled before the partition went and came back
 			continue
 		}
 		if o.Offset > c.base || o.Offset < c.base && c.back || o.Offset == c.base && (!c.stored || o.Metadata != nil) {
-			marks = append(marks, mark{c, o.Offset, bytes.Clone(o.Metadata)})
+			marks = append(marks, mark{c, o.Offset, bytes.Clone(o.Metadata), c.seeks})
 		}
 	}
 	return marks, gone, nil
@@ -211,19 +218,23 @@ func (m *Member) findOut(marks []mark, list []Committed) {
 // that.
 func (m *Member) finishCommit(marks []mark, err error) {
 	defer m.group.calls.Done()
+	defer func() { <-m.committing }()
 	m.group.mu.Lock()
 	defer m.group.mu.Unlock()
 	for _, k := range marks {
 		c := k.c
 		c.slot.writing--
 		if err == nil {
-			c.base, c.stored, m.commits = k.offset, true, true
-			c.back = c.back && c.next < c.base
+			c.base, c.stored = k.offset, true
+			c.back = c.back && k.seeks != c.seeks // there was one since
 			m.savedLocked(c)
 		}
-		if c.slot.claim == nil {
+		switch {
+		case c.slot.claim == nil:
 			m.group.moveLocked(c.slot) // it went meanwhile, and waited for this
-		} else if !m.polling && (c.told || m.config.OnRevoked == nil) {
+		case m.polling && c.revoking:
+			m.changedLocked() // Poll lets it go
+		case !m.polling && (c.told || m.config.OnRevoked == nil):
 			m.tryReleaseLocked(c)
 		}
 	}
@@ -232,8 +243,8 @@ func (m *Member) finishCommit(marks []mark, err error) {
 // commitsItself reports whether what was processed is committed without being
 // asked to.
 func (m *Member) commitsItself() bool {
-	p := m.group.config.Commit
-	return m.run != nil || p != CommitPolicy{} && !p.BeforeHandOut
+	p := m.group.config.Commit // before it is handed out too: what Seek and damage moved is left
+	return m.run != nil || p != CommitPolicy{}
 }
 
 // commitDone commits what was processed of claims, as far as they are still the

@@ -72,8 +72,9 @@ type CommitPolicy struct {
 	// the next one. For Run: whenever nothing is left to be processed.
 	Exhausted bool
 	// BeforeHandOut commits records before Poll returns them: at most once. A
-	// crash then loses what was handed out and not yet processed. The other
-	// fields add nothing to it.
+	// crash then loses what was handed out and not yet processed, and so does
+	// the end of Run what its handler was not called for yet, at most
+	// RunConfig.Pending records. The other fields add nothing to it.
 	BeforeHandOut bool
 }
 

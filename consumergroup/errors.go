@@ -29,8 +29,8 @@ var (
 )
 
 // A FencedError names partitions that a commit did not write, since the member
-// no longer has them. Everything else was written. errors.Is(err, ErrFenced) is
-// true.
+// no longer has them, or has them anew and did not poll so far since. Everything
+// else was written. errors.Is(err, ErrFenced) is true.
 type FencedError struct {
 	Group      string
 	Member     string
@@ -42,7 +42,7 @@ func (e *FencedError) Error() string {
 	for i, tp := range e.Partitions {
 		names[i] = tp.String()
 	}
-	return fmt.Sprintf("commit of %s in group %s: %v: it no longer has %s", e.Member, e.Group, ErrFenced, strings.Join(names, ", "))
+	return fmt.Sprintf("commit of %s in group %s: %v: since then it lost %s", e.Member, e.Group, ErrFenced, strings.Join(names, ", "))
 }
 
 // Unwrap makes errors.Is(err, ErrFenced) true.

@@ -88,7 +88,8 @@ func newGroup(name string, source Source, l *Ledger, config Config) (*Group, err
 	if err != nil {
 		return nil, err
 	}
-	if err = config.asStored(name, l); err != nil {
+	stored, err := config.asStored(name, l)
+	if err != nil {
 		return nil, err
 	}
 	g := &Group{
@@ -101,28 +102,33 @@ func newGroup(name string, source Source, l *Ledger, config Config) (*Group, err
 		return nil, err // withDefaults found none: what is stored was written by somebody else
 	}
 	for _, topic := range config.Topics {
-		if _, err = source.Topic(topic); err != nil {
+		// A topic that was deleted since is not read until there is one again,
+		// as if the group had been open.
+		if _, err = source.Topic(topic); err != nil && !stored {
 			return nil, err
 		}
 	}
 	return g, nil
 }
 
-// asStored takes over the topics that a group has which exists, or returns a
+// asStored takes over the topics of a group that is stored, or returns a
 // *MismatchError if others are given.
-func (c *Config) asStored(name string, l *Ledger) error {
-	spec, ok := l.Spec(name)
+func (c *Config) asStored(name string, l *Ledger) (stored bool, err error) {
+	spec, stored := l.Spec(name)
 	given := len(c.Topics) > 0 || c.Pattern != ""
 	switch {
-	case !ok && !given:
-		return fmt.Errorf("%w config: neither Topics nor Pattern", ErrInvalid)
-	case !ok:
-		return nil
+	case !stored && !given:
+		if err = l.Err(); err != nil {
+			return false, err // else it might know
+		}
+		return false, fmt.Errorf("%w config: neither Topics nor Pattern", ErrInvalid)
+	case !stored:
+		return false, nil
 	case given && (c.Pattern != spec.Pattern || !slices.Equal(c.Topics, spec.Topics)):
-		return &MismatchError{name, "topics", reads(spec.Topics, spec.Pattern), reads(c.Topics, c.Pattern)}
+		return true, &MismatchError{name, "topics", reads(spec.Topics, spec.Pattern), reads(c.Topics, c.Pattern)}
 	}
 	c.Topics, c.Pattern = spec.Topics, spec.Pattern
-	return nil
+	return true, nil
 }
 
 // Name returns the group's name.
@@ -186,9 +192,8 @@ func (g *Group) join(ctx context.Context, config MemberConfig) (*Member, error) 
 	if err := g.enlist(); err != nil {
 		return nil, err
 	}
-	err := g.begin(ctx)
-	g.calls.Done()
-	if err != nil {
+	defer g.calls.Done()
+	if err := g.begin(ctx); err != nil {
 		return nil, err
 	}
 	m, lost, err := g.admit(config)
@@ -267,10 +272,14 @@ func (g *Group) staticLocked(instance string) *Member {
 func (g *Group) Refresh() {
 	g.mu.Lock()
 	begun := g.begun && !g.closed
+	if begun {
+		g.calls.Add(1)
+	}
 	g.mu.Unlock()
 	if !begun {
 		return // who joins looks
 	}
+	defer g.calls.Done()
 	lost := g.look()
 	g.rebalance()
 	for _, l := range lost {

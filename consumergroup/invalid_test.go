@@ -151,6 +151,8 @@ func TestCallbacksThatPanic(t *testing.T) {
 		require.ErrorIs(t, err, ErrCallback)
 		require.ErrorContains(t, err, "OnAssigned")
 		require.Len(t, pollNow(t, a, 0), 2)
+		require.NoError(t, a.Commit(bg))
+		addAll(t, topic, 1)
 		b := join(t, g)
 		_, err = a.Poll(bg, 0)
 		require.ErrorContains(t, err, "OnRevoked")

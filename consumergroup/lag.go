@@ -205,6 +205,12 @@ func (s *slot) handoverLocked() (h Handover, moving bool) {
 	case c == nil && s.writing > 0:
 		h.Waits = "a commit to be stored"
 		return h, true
+	case c == nil && s.held:
+		h.Waits = "Reset"
+		return h, true
+	case c == nil && s.target.config.InstanceID == "":
+		h.Waits = "the assignor"
+		return h, true
 	case c == nil:
 		h.Waits = fmt.Sprintf("a member of instance id %q to come back", s.target.config.InstanceID)
 		return h, true

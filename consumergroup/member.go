@@ -34,7 +34,6 @@ type Member struct {
 	timer     *time.Timer                 // looks after it
 	past      map[TopicPartition]struct{} // what it had
 	unsaved   []TopicPartition            // what it lost with uncommitted records, not told yet
-	commits   bool                        // it committed something, or does so by itself
 	planError error                       // a failed plan that it was not told of yet
 
 	// The poller's, and with Group.mu anybody's who ends a member that does not poll:
@@ -64,6 +63,7 @@ type claim struct {
 	paused   bool
 	moved    bool  // the reader is to go to next
 	back     bool  // Seek: the next commit may go backwards
+	seeks    int   // how often it was moved by Seek
 	done     int64 // behind what polls before the last one returned
 	next     int64 // behind what polls returned: what Commit commits
 	high     int64 // the greatest that next was
@@ -82,7 +82,6 @@ func newMember(g *Group, id string, config MemberConfig) *Member {
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.timer = time.AfterFunc(g.config.PollInterval, m.check)
-	m.commits = g.config.Commit != CommitPolicy{}
 	return m
 }
 
@@ -240,7 +239,7 @@ func (m *Member) leave(ctx context.Context) error {
 	g.mu.Lock()
 	claims := slices.Clone(m.claims)
 	g.mu.Unlock()
-	err := m.call(ctx, "OnRevoked", m.config.OnRevoked, told(claims))
+	err := m.tell(ctx, "OnRevoked", m.config.OnRevoked, told(m.untold(claims)))
 	if m.commitsItself() {
 		if failed := m.commitDone(ctx, claims); failed != nil {
 			err = failed
@@ -253,7 +252,7 @@ func (m *Member) leave(ctx context.Context) error {
 		return m.ended
 	}
 	m.endLocked(fmt.Errorf("member %s is %w", m.id, ErrClosed)) // first: it gets nothing back
-	for _, c := range claims {
+	for _, c := range slices.Clone(m.claims) {                  // what it was given meanwhile too
 		m.releaseLocked(c)
 	}
 	if m.config.InstanceID == "" {
@@ -378,7 +377,9 @@ func (m *Member) loseLocked(claims []*claim) loss {
 		if c.next != c.base {
 			m.unsaved = append(m.unsaved, c.slot.tp)
 		}
-		l.tps = append(l.tps, c.slot.tp)
+		if c.ready { // else it was never told of it
+			l.tps = append(l.tps, c.slot.tp)
+		}
 		m.releaseLocked(c)
 	}
 	slices.SortFunc(l.tps, compareTopicPartitions)
@@ -396,6 +397,21 @@ func (m *Member) releaseLocked(c *claim) {
 		c.slot.claim = nil
 		m.group.moveLocked(c.slot)
 	}
+}
+
+// tell calls a callback in Poll or Close. Meanwhile the member does not wait: if
+// the callback hangs, it is stuck.
+func (m *Member) tell(ctx context.Context, what string, f Callback, tps []TopicPartition) error {
+	g := m.group
+	g.mu.Lock()
+	waiting := m.waiting
+	m.waiting, m.progress = false, time.Now()
+	g.mu.Unlock()
+	err := m.call(ctx, what, f, tps)
+	g.mu.Lock()
+	m.waiting, m.progress = waiting, time.Now()
+	g.mu.Unlock()
+	return err
 }
 
 // call calls a callback with partitions, if there are both. A panic is the

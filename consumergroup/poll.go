@@ -55,8 +55,12 @@ func (m *Member) poll(ctx context.Context, most int) ([]record.Record, error) {
 // atMost is how many records a poll may return so that the commit after every
 // CommitPolicy.Records of them comes in time.
 func (m *Member) atMost(most int) int {
-	if n := m.group.config.Commit.Records; n > 0 {
-		return min(most, max(1, n-m.processed))
+	n := m.group.config.Commit.Records
+	switch {
+	case n > m.processed:
+		return min(most, n-m.processed)
+	case n > 0: // this poll commits first
+		return min(most, n)
 	}
 	return most
 }
@@ -130,9 +134,9 @@ func (m *Member) handOut(recs []record.Record) []record.Record {
 			recs = slices.DeleteFunc(recs, func(rec record.Record) bool { return c.slot.tp == TopicPartition{rec.Topic, rec.Partition} })
 			return true
 		}
+		c.high = max(c.high, c.reader.Offset())
 		if !c.moved { // else Seek says where to go on
 			c.next = c.reader.Offset()
-			c.high = max(c.high, c.next)
 		}
 		return false
 	})
@@ -349,7 +353,7 @@ func (m *Member) letGo(ctx context.Context, claims []*claim) error {
 	if len(claims) == 0 {
 		return nil
 	}
-	err := m.call(ctx, "OnRevoked", m.config.OnRevoked, told(m.untold(claims)))
+	err := m.tell(ctx, "OnRevoked", m.config.OnRevoked, told(m.untold(claims)))
 	if m.commitsItself() {
 		if failed := m.commitDone(ctx, claims); failed != nil {
 			return failed
@@ -391,13 +395,12 @@ func (m *Member) untold(claims []*claim) (now []*claim) {
 }
 
 // keepsLocked returns why a claim cannot be let go yet, "" if it can. What a
-// member that commits has processed is to be committed first; one that never
-// committed anything is not waited for.
+// member was given is to be committed first.
 func (m *Member) keepsLocked(c *claim) string {
 	switch {
 	case m.run != nil && m.run.busy(c):
 		return "records are being processed"
-	case m.run == nil && m.commits && c.next != c.base && !c.slot.held:
+	case m.run == nil && c.next != c.base && !c.slot.held:
 		return fmt.Sprintf("records up to %d were polled, and committed up to %d", c.next, c.base)
 	}
 	return ""
@@ -416,7 +419,7 @@ func (m *Member) take(ctx context.Context, claims []*claim) error {
 		c.ready = true
 	}
 	m.group.mu.Unlock()
-	return m.call(ctx, "OnAssigned", m.config.OnAssigned, told(claims))
+	return m.tell(ctx, "OnAssigned", m.config.OnAssigned, told(claims))
 }
 
 // activate makes what may be read what is read.

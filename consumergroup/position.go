@@ -216,6 +216,8 @@ func (m *Member) seek(tp TopicPartition, start partition.Start) error {
 		return fmt.Errorf("%w: %v went to somebody else meanwhile", ErrFenced, tp)
 	}
 	c.next, c.done, c.moved, c.back = n, n, true, true
+	c.high = max(c.high, n)
+	c.seeks++
 	m.changedLocked()
 	return nil
 }

@@ -167,7 +167,9 @@ func (g *Group) runAll(ctx context.Context, config RunConfig, handle Handler) er
 	}
 	r := &runner{group: g, member: m, config: config, handle: handle, works: map[*claim]*work{}}
 	r.lanes = newLanes(config.Lanes)
-	m.run = r // before the first poll: nobody else looks at it
+	g.mu.Lock() // before the first poll; Describe looks at it
+	m.run = r
+	g.mu.Unlock()
 	return r.run(ctx)
 }
 
@@ -350,6 +352,7 @@ func (r *runner) advance() {
 		m.processed += done
 		pending += w.pending()
 		switch {
+		case c.revoking && g.config.Commit.BeforeHandOut: // nobody gets them again
 		case c.revoking:
 			w.stop()
 		case w.stopped() && w.idle(): // it stays after all: what was left out is read again
@@ -368,6 +371,9 @@ func (r *runner) advance() {
 // waited for before it is let go.
 func (r *runner) busy(c *claim) bool {
 	w := r.works[c]
+	if w != nil && r.group.config.Commit.BeforeHandOut {
+		return w.pending() > 0
+	}
 	return w != nil && !w.idle()
 }
 

@@ -1,0 +1,393 @@
+package consumergroup
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/braidlog/braidlog/internal/fs"
+	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/record"
+)
+
+// A member that has not committed anything yet is waited for like any other.
+func TestHandoverWaitsForTheFirstCommit(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 10)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		a := join(t, g)
+		require.Len(t, pollNow(t, a, 0), 20)
+		b := join(t, g)
+		require.Empty(t, pollNow(t, a, 0))
+		require.Empty(t, pollNow(t, b, 0), "a did not commit what it was given")
+		require.NoError(t, a.Commit(bg))
+		require.Empty(t, pollNow(t, b, 0), "and nothing is repeated")
+		require.Equal(t, of("orders", 1), b.Assignment())
+	})
+}
+
+// Who commits while another goroutine waits in Poll lets go as well.
+func TestACommitDuringPollLetsGo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		topic := w.topic("orders", 2)
+		addAll(t, topic, 10)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		var lost, revoked []TopicPartition
+		a := join(t, g, MemberConfig{
+			OnLost:    func(_ context.Context, _ *Member, tps []TopicPartition) { lost = tps },
+			OnRevoked: func(_ context.Context, _ *Member, tps []TopicPartition) { revoked = tps },
+		})
+		require.Len(t, pollNow(t, a, 0), 20)
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 5, nil}))
+		ctx, cancel := context.WithCancel(bg)
+		polled := make(chan error)
+		go func() {
+			_, err := a.Poll(ctx, 0)
+			polled <- err
+		}()
+		b := join(t, g)
+		synctest.Wait()
+		require.NoError(t, a.Commit(bg))
+		synctest.Wait()
+		require.Equal(t, of("orders", 1), revoked)
+		require.Equal(t, of("orders", 1), b.Assignment())
+		require.Empty(t, g.Describe().Handovers)
+		require.Empty(t, lost)
+		cancel()
+		require.ErrorIs(t, <-polled, context.Canceled)
+	})
+}
+
+// What a member is given while it is being closed goes on to others.
+func TestWhatAClosingMemberIsGivenGoesOn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.topic("audit-1", 2)
+		g := w.group("g", Config{Pattern: "audit-.*"})
+		a := join(t, g, MemberConfig{OnRevoked: func(context.Context, *Member, []TopicPartition) {
+			w.topic("audit-2", 2)
+		}})
+		b := join(t, g)
+		settle(t, g, a, b)
+		require.NoError(t, a.Close(bg))
+		settle(t, g, b)
+		require.Len(t, b.Assignment(), 4)
+	})
+}
+
+// A book takes note of what a member was told that it has.
+type book struct {
+	mu    sync.Mutex
+	has   map[TopicPartition]bool
+	wrong []string
+}
+
+func (b *book) note(what string, now bool) Callback {
+	return func(_ context.Context, m *Member, tps []TopicPartition) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, tp := range tps {
+			if b.has[tp] == now {
+				b.wrong = append(b.wrong, fmt.Sprintf("%s: %s of %v", m.id, what, tp))
+			}
+			b.has[tp] = now
+		}
+	}
+}
+
+// Each partition is revoked or lost once, and only if it was assigned.
+func TestCallbacksComeInPairs(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 6), 10)
+		g := w.group("g", Config{Topics: []string{"orders"}, Commit: CommitPolicy{Exhausted: true}})
+		var books []*book
+		with := func() *Member {
+			b := &book{has: map[TopicPartition]bool{}}
+			books = append(books, b)
+			return join(t, g, MemberConfig{OnAssigned: b.note("assigned", true), OnRevoked: b.note("revoked", false), OnLost: b.note("lost", false)})
+		}
+		a := with()
+		require.NoError(t, a.Close(bg), "it never polled: it has nothing")
+		a = with()
+		pollNow(t, a, 0)
+		b := with()
+		pollNow(t, a, 0)
+		stuck := with() // it never polls
+		pollNow(t, a, 0)
+		pollNow(t, b, 0)
+		for range 8 {
+			time.Sleep(DefaultPollInterval / 4)
+			require.NoError(t, a.Heartbeat())
+			require.NoError(t, b.Heartbeat())
+		}
+		require.ErrorIs(t, stuck.Heartbeat(), ErrFenced)
+		pollNow(t, a, 0)
+		pollNow(t, b, 0)
+		require.NoError(t, a.Close(bg))
+		pollNow(t, b, 0)
+		require.NoError(t, b.Close(bg))
+		for i, b := range books {
+			require.Empty(t, b.wrong, "member %d", i)
+			for tp, has := range b.has {
+				require.False(t, has, "member %d was not told that %v is gone", i, tp)
+			}
+		}
+	})
+}
+
+// A claim that was revoked and is still being committed is told of once.
+func TestCloseTellsOfWhatIsLeft(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 10)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		var told [][]TopicPartition
+		a := join(t, g, MemberConfig{OnRevoked: func(_ context.Context, _ *Member, tps []TopicPartition) { told = append(told, tps) }})
+		pollNow(t, a, 0)
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 5, nil}))
+		join(t, g)
+		pollNow(t, a, 0)
+		require.NoError(t, a.Close(bg))
+		require.Equal(t, [][]TopicPartition{of("orders", 1), of("orders", 0)}, told)
+	})
+}
+
+// A callback that hangs in Poll is no progress.
+func TestStuckCallbackIsFenced(t *testing.T) {
+	for _, name := range []string{"OnAssigned", "OnRevoked"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				addAll(t, w.topic("orders", 2), 10)
+				g := w.group("g", Config{Topics: []string{"orders"}})
+				free := make(chan struct{})
+				hang := func(context.Context, *Member, []TopicPartition) { <-free }
+				c := MemberConfig{OnAssigned: hang}
+				if name == "OnRevoked" {
+					c = MemberConfig{OnRevoked: hang}
+				}
+				a := join(t, g, c)
+				if name == "OnRevoked" {
+					pollNow(t, a, 1)
+				}
+				b := join(t, g)
+				polled := make(chan error)
+				go func() {
+					_, err := a.Poll(bg, 0)
+					polled <- err
+				}()
+				time.Sleep(DefaultPollInterval - time.Second)
+				require.NoError(t, b.Heartbeat())
+				time.Sleep(2 * time.Second)
+				require.Len(t, pollAll(t, b), 2)
+				close(free)
+				require.ErrorIs(t, <-polled, ErrFenced)
+			})
+		})
+	}
+}
+
+// At most once: what Seek or damage moved keeps nothing from moving.
+func TestHandoverBeforeHandOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 10)
+		second := TopicPartition{"orders", 1}
+		g := w.group("g", Config{Topics: []string{"orders"}, Commit: CommitPolicy{BeforeHandOut: true}})
+		a := join(t, g)
+		require.Len(t, pollNow(t, a, 0), 20)
+		require.NoError(t, a.Seek(second, partition.Offset(7)))
+		b := join(t, g)
+		require.Empty(t, pollNow(t, a, 0))
+		require.Equal(t, []int64{7, 8, 9}, offsets(pollNow(t, b, 0)), "it goes on where Seek said")
+		require.NoError(t, b.CommitOffsets(bg, Offset{second, 8, nil}))
+		require.Equal(t, int64(10), w.committed(g, second), "a commit does not go back")
+		require.NoError(t, a.Seek(first, partition.Offset(2)))
+		require.Len(t, pollNow(t, a, 4), 4)
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 3, nil}))
+		require.Equal(t, int64(6), w.committed(g, first), "nor after a Seek and a commit behind that")
+	})
+}
+
+// While the outcome of a commit is unknown another one cannot go behind it.
+func TestCommitBehindAnUnknownOneDoesNotGoBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, a := one(t, w, 10, Config{})
+		recs := pollNow(t, a, 0)
+		require.NoError(t, a.CommitRecords(bg, recs[0]))
+		gate, entered := make(chan struct{}), make(chan struct{}, 10)
+		w.mem.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpSync {
+				entered <- struct{}{}
+				<-gate
+			}
+			return nil
+		})
+		done := make(chan error, 2)
+		go func() {
+			done <- w.ledger.Commit(bg, "other", []Committed{{Topic: "x", TopicID: TopicID{9}, Offset: 1}})
+		}()
+		<-entered
+		ctx, cancel := context.WithCancel(bg)
+		go func() { done <- a.CommitRecords(ctx, recs...) }()
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-done, partition.ErrOutcomeUnknown)
+		go func() { done <- a.CommitRecords(bg, recs[4]) }()
+		synctest.Wait()
+		ended, stop := context.WithTimeout(bg, time.Second)
+		defer stop()
+		require.Error(t, a.CommitRecords(ended, recs[3]), "the wait ends with the context")
+		w.mem.OnOp(nil)
+		close(gate)
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+		require.Equal(t, int64(10), w.committed(g, first))
+	})
+}
+
+// What Seek skipped can be committed, and so can what was not polled.
+func TestCommitOfWhatWasNotPolled(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, a := one(t, w, 10, Config{})
+		require.Len(t, pollNow(t, a, 2), 2)
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 4, nil}))
+		require.Equal(t, int64(4), w.committed(g, first))
+		require.NoError(t, a.Seek(first, partition.Offset(8)))
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 8, nil}))
+		require.Equal(t, int64(8), w.committed(g, first))
+	})
+}
+
+// A Poll that is to commit every n records is not cut short behind a commit.
+func TestPollsOfARecordsPolicyAreWhole(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, a := one(t, w, 40, Config{Commit: CommitPolicy{Records: 10}})
+		for range 4 {
+			require.Len(t, pollNow(t, a, 0), 10)
+		}
+	})
+}
+
+// Describe says that Reset is what a partition waits for.
+func TestDescribeDuringReset(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 10)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		a, b := join(t, g), join(t, g)
+		settle(t, g, a, b)
+		done := make(chan error)
+		go func() { done <- g.Reset(bg, partition.First()) }()
+		synctest.Wait()
+		pollNow(t, a, 0)
+		d := g.Describe()
+		require.Len(t, d.Handovers, 2)
+		require.Equal(t, "Reset", d.Handovers[0].Waits)
+		require.Equal(t, b.id+" to poll, commit or close", d.Handovers[1].Waits)
+		pollNow(t, b, 0)
+		require.NoError(t, <-done)
+	})
+}
+
+// Whoever looks at a group while Run joins finds it whole. For -race.
+func TestDescribeWhileRunsJoin(t *testing.T) {
+	w := newWorld(t)
+	addAll(t, w.topic("orders", 4), 10)
+	g := w.group("g", Config{Topics: []string{"orders"}})
+	ctx, cancel := context.WithCancel(bg)
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			err := g.Run(ctx, RunConfig{Workers: 1}, func(context.Context, record.Record) error { return nil })
+			require.ErrorIs(t, err, context.Canceled)
+		})
+		g.Describe()
+	}
+	for range 200 {
+		g.Describe()
+	}
+	cancel()
+	all.Wait()
+	w.close()
+}
+
+// Group.Close waits for OnLost, whoever calls it.
+func TestCloseWaitsForOnLost(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.topic("orders", 1)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		gate := make(chan struct{})
+		lost := MemberConfig{InstanceID: "i", OnLost: func(context.Context, *Member, []TopicPartition) { <-gate }}
+		settle(t, g, join(t, g, lost))
+		joined := make(chan error)
+		go func() {
+			_, err := g.Join(bg, lost)
+			joined <- err
+		}()
+		synctest.Wait()
+		closed := make(chan error, 1)
+		w.groups = nil
+		go func() { closed <- g.Close() }()
+		synctest.Wait()
+		require.Empty(t, closed, "OnLost is being called")
+		close(gate)
+		require.NoError(t, <-closed)
+		require.NoError(t, <-joined)
+	})
+}
+
+// A group that exists opens although one of its topics was deleted meanwhile,
+// and reads the rest.
+func TestOpenAgainWithoutATopic(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 1), 5)
+		w.topic("refunds", 1)
+		both := Config{Topics: []string{"orders", "refunds"}}
+		g := w.group("g", both)
+		a := join(t, g)
+		require.Len(t, pollNow(t, a, 0), 5)
+		require.NoError(t, a.CommitOffsets(bg, Offset{first, 3, nil}))
+		require.NoError(t, g.Close())
+		w.groups = nil
+		w.deleteTopic("refunds")
+		for _, c := range []Config{{}, both} {
+			g = w.group("g", c)
+			require.Equal(t, []int64{3, 4}, offsets(pollNow(t, join(t, g), 0)))
+			require.NoError(t, g.Close())
+			w.groups = nil
+		}
+		g = w.group("g", Config{})
+		a = join(t, g)
+		addAll(t, w.topic("refunds", 1), 2)
+		require.Equal(t, 2, pollAll(t, a)[TopicPartition{"refunds", 0}], "and one of that name later")
+	})
+}
+
+// At most once by Run loses nothing without a crash when partitions move.
+func TestRunBeforeHandOutHandsOverWhole(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 100)
+		g := w.group("g", Config{Topics: []string{"orders"}, Commit: CommitPolicy{BeforeHandOut: true}})
+		seen := newWitness()
+		ctx, cancel := context.WithCancel(bg)
+		handle := func(ctx context.Context, r record.Record) error {
+			seen.enter(r)
+			defer seen.leave(r)
+			time.Sleep(time.Second)
+			return nil
+		}
+		done := []chan error{running(ctx, g, RunConfig{Workers: 4}, handle)}
+		time.Sleep(5 * time.Second)
+		done = append(done, running(ctx, g, RunConfig{Workers: 4}, handle))
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, 200, seen.count())
+		require.Zero(t, seen.repeats())
+		require.Empty(t, seen.wrong)
+		require.Len(t, g.Describe().Members[1].Owned, 1)
+		cancel()
+		for _, d := range done {
+			require.ErrorIs(t, <-d, context.Canceled)
+		}
+	})
+}
