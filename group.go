@@ -1,6 +1,7 @@
 package braidlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 type coordinators struct {
 	mu     sync.Mutex                      // held while a group is opened, which reads memory only; above Store.mu
 	open   map[string]*consumergroup.Group // guarded by mu; by name
+	going  map[string]int                  // guarded by mu; calls of DeleteGroup by name: they are not opened
 	closed bool                            // guarded by mu
 }
 
@@ -42,6 +44,9 @@ func (s *Store) group(name string, config consumergroup.Config) (*consumergroup.
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, fmt.Errorf("open group %s: store is %w", name, ErrClosed)
+	}
+	if c.going[name] > 0 {
+		return nil, fmt.Errorf("open group %s: it is being deleted, and %w", name, ErrClosed)
 	}
 	if g := c.open[name]; g != nil {
 		return g, g.Matches(config)
@@ -82,13 +87,23 @@ func (c *coordinators) refresh() {
 	}
 }
 
-// close closes a group, if it is open.
-func (c *coordinators) close(name string) (closed bool) {
+// close closes a group, if it is open. It cannot be opened again until release.
+func (c *coordinators) close(name string) (closed bool, release func()) {
 	c.mu.Lock()
 	g := c.open[name]
 	delete(c.open, name)
+	if c.going == nil {
+		c.going = map[string]int{}
+	}
+	c.going[name]++
 	c.mu.Unlock()
-	return g != nil && g.Close() == nil
+	return g != nil && g.Close() == nil, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.going[name]--; c.going[name] == 0 {
+			delete(c.going, name)
+		}
+	}
 }
 
 // closeAll closes all groups, for good. The caller does not hold Store.mu:
@@ -199,7 +214,11 @@ func (t *Topic) lagOf(to []int64, i int) int64 {
 
 // deleteGroup closes a group, if it is open, and has the ledger forget it.
 func (s *Store) deleteGroup(ctx context.Context, name string) error {
-	open := s.groups.close(name)
+	if err := cmp.Or(checkContext(ctx), s.ledger.Err()); err != nil {
+		return fmt.Errorf("delete group %s: %w", name, err) // and it stays open
+	}
+	open, release := s.groups.close(name)
+	defer release()
 	err := s.ledger.DeleteGroup(ctx, name)
 	if open && errors.Is(err, ErrGroupNotFound) {
 		return nil // nobody ever joined

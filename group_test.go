@@ -17,7 +17,13 @@ import (
 // pollSome polls for what is there.
 func pollSome(t *testing.T, m *consumergroup.Member) []Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	return pollFor(t, m, 50*time.Millisecond)
+}
+
+// pollFor polls for so long; nothing is no error.
+func pollFor(t *testing.T, m *consumergroup.Member, d time.Duration) []Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	recs, err := m.Poll(ctx, 0)
 	if err != nil {

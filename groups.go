@@ -65,7 +65,8 @@ func (s *Store) Groups() []string { return s.ledger.Groups() }
 
 // DeleteGroup forgets a consumer group and how far it was, durably. One that is
 // opened again under the name begins anew. If it is open it is closed, and its
-// members with it. ErrGroupNotFound if there is none.
+// members with it; until DeleteGroup returns, Group of the name fails with
+// ErrClosed. ErrGroupNotFound if there is none.
 func (s *Store) DeleteGroup(ctx context.Context, name string) error {
 	return known(s.deleteGroup(ctx, name))
 }
