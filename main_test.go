@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(killGroupsEnv) != "" {
 		commitUntilKilled()
 	}
+	if os.Getenv(killMembersEnv) != "" {
+		processUntilKilled()
+	}
 	if os.Getenv(fillEnv) != "" {
 		fillUntilKilled()
 	}
