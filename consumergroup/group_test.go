@@ -250,6 +250,7 @@ func TestHandoverDoesNotWaitForEver(t *testing.T) {
 			require.NoError(t, a.Heartbeat())
 			require.NoError(t, b.Heartbeat())
 			time.Sleep(time.Second)
+			require.Less(t, time.Since(began), 2*DefaultPollInterval)
 		}
 		require.InDelta(t, DefaultPollInterval, time.Since(began), float64(2*time.Second))
 		require.Equal(t, of("orders", 1), <-lost)

@@ -55,10 +55,12 @@ func openWorld(t testing.TB, mem *fs.Mem) *world {
 	return w
 }
 
-// inWorld runs a test in a bubble, where time passes when everybody waits.
+// inWorld runs a test in a bubble, where time passes when everybody waits. Who
+// waits for ever fails soon.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		defer time.AfterFunc(1000*time.Hour, func() { panic(t.Name() + " hangs") }).Stop()
 		w := newWorld(t)
 		f(t, w)
 		w.close()
