@@ -130,12 +130,16 @@ func (m *Member) beginCommit(pick func() ([]mark, []TopicPartition, error)) (mar
 // offset.
 func marksLocked(claims []*claim, offset func(*claim) int64) (marks []mark) {
 	for _, c := range claims {
-		if n := offset(c); c.slot.claim == c && c.placed && (n > c.base || n < c.base && c.back) {
+		if n := offset(c); c.slot.claim == c && c.placed && c.wants(n) {
 			marks = append(marks, mark{c: c, offset: n, seeks: c.seeks})
 		}
 	}
 	return marks
 }
+
+// wants reports whether there is something to write so that n is committed. Only
+// Seek makes a position go back.
+func (c *claim) wants(n int64) bool { return n > c.base || n < c.base && c.back }
 
 // pickLocked returns what there is to write so that these offsets are
 // committed, and what the member lost.
@@ -156,7 +160,7 @@ func (m *Member) pickLocked(offsets []Offset) (marks []mark, gone []TopicPartiti
 			gone = append(gone, o.TopicPartition) // polled before the partition went and came back
 			continue
 		}
-		if o.Offset > c.base || o.Offset < c.base && c.back || o.Offset == c.base && (!c.stored || o.Metadata != nil) {
+		if c.wants(o.Offset) || o.Offset == c.base && (!c.stored || o.Metadata != nil) {
 			marks = append(marks, mark{c, o.Offset, bytes.Clone(o.Metadata), c.seeks})
 		}
 	}

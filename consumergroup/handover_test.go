@@ -253,7 +253,15 @@ func TestCommitOfWhatWasNotPolled(t *testing.T) {
 		g, a := one(t, w, 10, Config{})
 		require.Len(t, pollNow(t, a, 2), 2)
 		require.NoError(t, a.CommitOffsets(bg, Offset{first, 4, nil}))
-		require.Equal(t, int64(4), w.committed(g, first))
+		require.NoError(t, a.Commit(bg))
+		require.Equal(t, int64(4), w.committed(g, first), "what was polled is less")
+		require.Empty(t, g.Describe().Handovers)
+		b := join(t, g, MemberConfig{InstanceID: "0"}) // sorted first: it gets the partition
+		require.Empty(t, pollNow(t, a, 0), "which nothing keeps")
+		require.Equal(t, int64(4), pollNow(t, b, 1)[0].Offset)
+		require.NoError(t, b.Close(bg))
+		time.Sleep(DefaultSessionTimeout + time.Second)
+		require.Equal(t, int64(4), pollNow(t, a, 1)[0].Offset)
 		require.NoError(t, a.Seek(first, partition.Offset(8)))
 		require.NoError(t, a.CommitOffsets(bg, Offset{first, 8, nil}))
 		require.Equal(t, int64(8), w.committed(g, first))
@@ -389,5 +397,106 @@ func TestRunBeforeHandOutHandsOverWhole(t *testing.T) {
 		for _, d := range done {
 			require.ErrorIs(t, <-d, context.Canceled)
 		}
+	})
+}
+
+// A partition that was taken from a member while it was told to let it go is
+// not committed by it any more.
+func TestWhatIsLostInOnRevokedIsNotCommitted(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 10)
+		second := TopicPartition{"orders", 1}
+		g := w.group("g", Config{Topics: []string{"orders"}, Commit: CommitPolicy{Records: 1000}})
+		a := join(t, g, MemberConfig{OnRevoked: func(_ context.Context, m *Member, tps []TopicPartition) {
+			for range 3 {
+				time.Sleep(DefaultPollInterval / 2)
+				require.NoError(t, m.Heartbeat())
+			}
+		}})
+		require.Len(t, pollNow(t, a, 0), 20)
+		b := join(t, g)
+		polled := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(bg, 2*DefaultPollInterval)
+			defer cancel()
+			_, err := a.Poll(ctx, 0)
+			polled <- err
+		}()
+		var recs []record.Record
+		for len(recs) == 0 {
+			recs = pollNow(t, b, 3)
+			time.Sleep(time.Minute)
+		}
+		require.NoError(t, b.CommitRecords(bg, recs...))
+		require.Equal(t, int64(3), w.committed(g, second))
+		for done := false; !done; {
+			select {
+			case err := <-polled:
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				done = true
+			case <-time.After(time.Minute):
+				require.NoError(t, b.Heartbeat())
+			}
+		}
+		require.Equal(t, int64(3), w.committed(g, second), "a came too late")
+		require.ErrorIs(t, a.Commit(bg), ErrFenced)
+		require.Equal(t, int64(10), w.committed(g, first))
+	})
+}
+
+// What the last Poll returned is not committed by itself, not by Close either.
+func TestCloseDoesNotCommitWhatWasJustPolled(t *testing.T) {
+	for _, p := range []CommitPolicy{{Exhausted: true}, {Records: 100}, {Interval: time.Hour}} {
+		inWorld(t, func(t *testing.T, w *world) {
+			g, m := one(t, w, 20, Config{Commit: p})
+			require.Len(t, pollNow(t, m, 4), 4)
+			require.Len(t, pollNow(t, m, 3), 3)
+			require.NoError(t, m.Close(bg))
+			require.Equal(t, int64(4), w.committed(g, first))
+		})
+	}
+}
+
+// What could not be committed before it is handed out is not handed out, and
+// comes with the next Poll.
+func TestWhatIsNotHandedOutComesAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, m := one(t, w, 10, Config{Commit: CommitPolicy{BeforeHandOut: true}})
+		require.Len(t, pollNow(t, m, 2), 2)
+		w.mem.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpWriteAt || op.Kind == fs.OpAllocate {
+				return fs.ENOSPC
+			}
+			return nil
+		})
+		recs, err := m.Poll(bg, 3)
+		require.ErrorIs(t, err, fs.ENOSPC)
+		require.Empty(t, recs)
+		w.mem.OnOp(nil)
+		require.Equal(t, int64(2), w.committed(g, first))
+		require.Equal(t, []int64{2, 3, 4}, offsets(pollNow(t, m, 3)))
+		require.Equal(t, int64(5), w.committed(g, first))
+	})
+}
+
+// Who waits in Poll is woken by what comes in a partition that it got meanwhile.
+func TestWhatCameDuringPollWakes(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		topic := w.topic("orders", 2)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		a, b := join(t, g), join(t, g)
+		settle(t, g, a, b)
+		polled := make(chan []record.Record)
+		go func() {
+			recs, err := a.Poll(bg, 0)
+			require.NoError(t, err)
+			polled <- recs
+		}()
+		synctest.Wait()
+		require.NoError(t, b.Close(bg))
+		synctest.Wait()
+		require.Equal(t, of("orders", 0, 1), a.Assignment())
+		add(t, topic.Partitions[1], 1)
+		require.Equal(t, 1, (<-polled)[0].Partition)
 	})
 }

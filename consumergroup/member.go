@@ -374,7 +374,7 @@ func (g *Group) dropLocked(m *Member, cause error) loss {
 func (m *Member) loseLocked(claims []*claim) loss {
 	l := loss{member: m}
 	for _, c := range slices.Clone(claims) {
-		if c.next != c.base {
+		if c.wants(c.next) {
 			m.unsaved = append(m.unsaved, c.slot.tp)
 		}
 		if c.ready { // else it was never told of it

@@ -400,7 +400,7 @@ func (m *Member) keepsLocked(c *claim) string {
 	switch {
 	case m.run != nil && m.run.busy(c):
 		return "records are being processed"
-	case m.run == nil && c.next != c.base && !c.slot.held:
+	case m.run == nil && c.wants(c.next) && !c.slot.held:
 		return fmt.Sprintf("records up to %d were polled, and committed up to %d", c.next, c.base)
 	}
 	return ""
