@@ -500,3 +500,31 @@ func TestWhatCameDuringPollWakes(t *testing.T) {
 		require.Equal(t, 1, (<-polled)[0].Partition)
 	})
 }
+
+// To commit is to make progress, and so is Heartbeat.
+func TestCommitIsProgress(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, m := one(t, w, 10, Config{})
+		recs := pollNow(t, m, 0)
+		for _, r := range recs {
+			time.Sleep(DefaultPollInterval - time.Second)
+			require.NoError(t, m.CommitRecords(bg, r))
+		}
+		time.Sleep(DefaultPollInterval - time.Second)
+		require.NoError(t, m.Heartbeat())
+		time.Sleep(DefaultPollInterval - time.Second)
+		require.NoError(t, m.Commit(bg))
+	})
+}
+
+// What is committed by itself heeds Seek.
+func TestSeekIsWhatCloseCommits(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, m := one(t, w, 10, Config{Commit: CommitPolicy{Records: 100}})
+		require.Len(t, pollNow(t, m, 0), 10)
+		require.Empty(t, pollNow(t, m, 0))
+		require.NoError(t, m.Seek(first, partition.Offset(2)))
+		require.NoError(t, m.Close(bg))
+		require.Equal(t, int64(2), w.committed(g, first))
+	})
+}
