@@ -80,7 +80,7 @@ func TestMemberGoesOnWhereItCommitted(t *testing.T) {
 func TestNobodyWaitsForStaticMembersAfterOpen(t *testing.T) {
 	m := fs.NewMem()
 	s := openMem(t, m)
-	topic := ensure(t, s, TopicConfig{Partitions: 2})
+	ensure(t, s, TopicConfig{Partitions: 2})
 	a := joined(t, s, "g", consumergroup.Config{}, consumergroup.MemberConfig{InstanceID: "a"})
 	b := joined(t, s, "g", consumergroup.Config{}, consumergroup.MemberConfig{InstanceID: "b"})
 	pollSome(t, a)
