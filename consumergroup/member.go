@@ -252,7 +252,9 @@ func (m *Member) leave(ctx context.Context) error {
 		return m.ended
 	}
 	m.endLocked(fmt.Errorf("member %s is %w", m.id, ErrClosed)) // first: it gets nothing back
-	for _, c := range slices.Clone(m.claims) {                  // what it was given meanwhile too
+
+	// What it was given meanwhile goes too.
+	for _, c := range slices.Clone(m.claims) {
 		m.releaseLocked(c)
 	}
 	if m.config.InstanceID == "" {

@@ -62,9 +62,20 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		defer time.AfterFunc(1000*time.Hour, func() { panic(t.Name() + " hangs") }).Stop()
 		w := newWorld(t)
+		defer w.stopTimers()
 		f(t, w)
 		w.close()
 	})
+}
+
+// stopTimers closes the groups of a test that failed: in the bubble their timers
+// would fire for ever.
+func (w *world) stopTimers() {
+	if w.t.Failed() {
+		for _, g := range w.groups {
+			g.Close() //nolint:errcheck // it may be closed
+		}
+	}
 }
 
 // close closes everything, the groups first.
