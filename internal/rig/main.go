@@ -168,12 +168,9 @@ const (
 )
 
 func runCrash(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
-	c := crash.Options{Seed: o.seed, Length: 3, Random: true, Time: o.time}
+	c := crash.Options{Seed: o.seed, Length: 3, Random: o.long, Time: o.time}
 	if o.quick && c.Time == 0 {
 		c.Time, c.Enough = quickCrash, quickStates
-	}
-	if !o.quick && !o.long && c.Time == 0 {
-		c.Random = false
 	}
 	crash.Run(ctx, c, r, say)
 }
