@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,8 +280,13 @@ func TestCloseAgainstEverything(t *testing.T) {
 			}
 			return s.DeleteGroup(bg, "other")
 		}))
+		var appended atomic.Int64
+		busy := make(chan struct{}) // closed when there was something going on, more in each round
 		try("append", until(func() error {
 			_, err := topic.AppendTo(bg, round%4, Record{Value: []byte("x")})
+			if err == nil && appended.Add(1) == int64(1+10*round) {
+				close(busy)
+			}
 			return err
 		}))
 		try("lag", until(func() error {
@@ -288,7 +294,11 @@ func TestCloseAgainstEverything(t *testing.T) {
 			_, err := g.Lag(bg)
 			return err
 		}))
-		time.Sleep(time.Duration(round) * time.Millisecond)
+		select {
+		case <-busy:
+		case <-time.After(20 * time.Second):
+			require.Fail(t, "appends hang")
+		}
 		closed := make(chan error, 1)
 		go func() { closed <- s.Close() }()
 		select {
