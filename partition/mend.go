@@ -148,7 +148,7 @@ func (f *finding) trimTo(torn *spot) {
 	if torn.file && torn.pos > 0 {
 		c := f.list[torn.at]
 		c.size = torn.pos
-		c.end, c.endPos = torn.from, torn.pos
+		c.end, c.endPos, c.recordsEnd = torn.from, torn.pos, 0 // markers may stand before what is torn
 		if c.idx != nil {
 			c.idx.Keep(func(e index.Entry) bool { return e.Position < torn.pos })
 		}
@@ -260,10 +260,12 @@ func (p *Partition) rewrite(f *finding, durable int64) (bytes int64, err error) 
 }
 
 // unsure reports whether only the page cache is sure to have something of a
-// candidate: batches at or behind the durable mark, or the header of one that
-// begins there. What is appended behind such a header is lost with it.
+// candidate: batches at or behind the durable mark, markers too, or the header
+// of one that begins there. What is appended behind such bytes is lost with
+// them.
 func (c *candidate) unsure(durable int64) bool {
-	return c.seg != nil && c.scanned && (c.end > durable || c.base >= durable)
+	marked := c.end == durable && c.recordsEnd < c.endPos
+	return c.seg != nil && c.scanned && (c.end > durable || c.base >= durable || marked)
 }
 
 // rewriteFound is rewrite for the levels that leave it to the first sync: one
@@ -306,8 +308,8 @@ func (p *Partition) rewriteFile(c *candidate, offset int64) (int64, error) {
 	return end - from, p.syncFile(f)
 }
 
-// find returns the position of the batch that holds offset, 0 if the whole
-// segment is at or behind it.
+// find returns the position of the first batch that holds offset or comes
+// behind it, be it a marker; 0 if the whole segment is at or behind it.
 func (c *candidate) find(offset int64) (int64, error) {
 	if c.base >= offset {
 		return 0, nil
@@ -320,7 +322,7 @@ func (c *candidate) find(offset int64) (int64, error) {
 		err := sc.Next(&b)
 		var damage *segment.DamageError
 		switch {
-		case err == nil && b.End() > offset, err == io.EOF:
+		case err == nil && (b.End() > offset || b.Base >= offset), err == io.EOF:
 			return at, nil
 		case errors.As(err, &damage):
 			if _, err = sc.Search(c.end); err != nil {

@@ -92,16 +92,17 @@ type candidate struct {
 	seg  *segment.Segment // nil if the header does not decode
 	bad  error            // why not
 
-	scanned bool
-	from    int64        // position that the scan began at
-	fromOff int64        // offset there
-	end     int64        // offset behind the last good batch
-	endPos  int64        // position behind it
-	time    int64        // append time of the last good batch
-	spots   []spot       // what does not decode, good batches behind it
-	junk    error        // why the bytes behind endPos are neither batches nor zeros; nil if they are zeros
-	idx     *index.Index // of the active segment
-	since   int64        // position of its last entry
+	scanned    bool
+	from       int64        // position that the scan began at
+	fromOff    int64        // offset there
+	end        int64        // offset behind the last good batch
+	endPos     int64        // position behind it
+	recordsEnd int64        // position behind the last good batch that has records; markers may follow
+	time       int64        // append time of the last good batch
+	spots      []spot       // what does not decode, good batches behind it
+	junk       error        // why the bytes behind endPos are neither batches nor zeros; nil if they are zeros
+	idx        *index.Index // of the active segment
+	since      int64        // position of its last entry
 }
 
 // A spot is a range that does not decode.
@@ -357,8 +358,8 @@ func (p *Partition) findStart(f *finding, i int) error {
 	}
 	f.durable = max(f.durable, b.Durable)
 	believed := p.opts.Validate == ValidateNone && p.opts.SameBoot && p.level() != Sync
-	if last.Offset > f.durable && !believed {
-		if last, _, ok, err = c.lastEntry(x, f.durable); err != nil || !ok {
+	if last.Offset >= f.durable && !believed { // a marker at the mark may come before its batch
+		if last, _, ok, err = c.lastEntry(x, f.durable-1); err != nil || !ok {
 			return err
 		}
 	}
@@ -386,7 +387,7 @@ func (c *candidate) lastEntry(x *index.Index, offset int64) (index.Entry, record
 func (p *Partition) scan(f *finding, i int) error {
 	c := f.list[i]
 	c.scanned = true
-	c.end, c.endPos, c.time = c.fromOff, c.from, 0
+	c.end, c.endPos, c.recordsEnd, c.time = c.fromOff, c.from, c.from, 0
 	var sc segment.Scanner
 	sc.Start(c.seg, c.from, c.fromOff, c.size)
 	defer func() { f.read += c.endPos - c.from }()
@@ -417,6 +418,9 @@ func (c *candidate) took(b *record.Batch) {
 		c.since = b.Position
 	}
 	c.end, c.endPos, c.time = b.End(), b.Next(), b.Time
+	if b.Count > 0 {
+		c.recordsEnd = b.Next()
+	}
 }
 
 // step looks behind damage for more batches. It reports done if there are

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/braidlog/braidlog/index"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
@@ -91,6 +92,68 @@ func TestMarkerAfterAKill(t *testing.T) {
 		require.NoError(t, p.Close())
 		shared.Close()
 		require.Equal(t, int64(7), mark(t, killed, v))
+	})
+}
+
+// A marker that only the page cache has is written again too: what is appended
+// behind it, and acknowledged, would be lost with it.
+func TestMarkerThatOnlyThePageCacheHas(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(2, 100)(w)
+		syncs()(w)
+		rests(w.p, time.Second)
+		m := w.m.Kill()
+		require.NoError(t, w.p.Close())
+		w.open(m, false) // another process
+		require.NoError(t, w.p.Close())
+		c, ok := w.p.Checkpoint()
+		require.True(t, ok)
+		w.checkpoint = &c
+		w.open(m.Crash(func() bool { return false }), true)
+		appends(1, 100)(w)
+		syncs()(w)
+		m = w.m.Crash(func() bool { return false })
+		require.NoError(t, w.p.Close())
+		w.checkpoint = nil
+		w.open(m, false)
+		require.Len(t, readEntries(t, "", w.p), 3)
+		require.NoError(t, w.p.Close())
+	})
+}
+
+// Nor is one passed over whose offset the index knows by the batch behind it.
+func TestMarkerInFrontOfAnIndexedBatch(t *testing.T) {
+	eachVariant(t, func(t *testing.T, v variant) {
+		w := newWorld(t, v)
+		appends(1, 915)(w)
+		syncs()(w)
+		rests(w.p, time.Second)
+		require.Equal(t, int64(segment.FirstFrame+index.Every), w.p.tail.pos, "the next batch is indexed, and in the sector behind the marker's")
+		w.m.OnOp(func(op fs.Op) error {
+			if op.Kind == fs.OpSync {
+				return fs.EIO
+			}
+			return nil
+		})
+		seg := w.p.all()[0]
+		_, err := w.p.Append(bg, numbered(1, 939))
+		if v.level != Sync {
+			require.NoError(t, err)
+			err = w.p.Sync(bg)
+		}
+		require.ErrorIs(t, err, fs.EIO)
+		require.NoError(t, seg.WriteIndex())
+		m := w.m.Kill()
+		_ = w.p.Close() // it failed
+		w.open(m, false)
+		require.NoError(t, w.p.Sync(bg))
+		require.Len(t, readEntries(t, "", w.p), 2)
+		m = w.m.Crash(func() bool { return false })
+		require.NoError(t, w.p.Close())
+		w.open(m, false)
+		require.Len(t, readEntries(t, "", w.p), 2)
+		require.NoError(t, w.p.Close())
 	})
 }
 

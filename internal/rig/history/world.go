@@ -257,8 +257,11 @@ func (w *World) lookLocked() {
 	for i := range l.Parts {
 		p, k := w.topic.Partition(i), &l.Parts[i]
 		k.Visible = max(k.Visible, p.End())
-		k.Durable = max(k.Durable, p.Durable())
 		k.Start = max(k.Start, p.Start())
+		if w.known.Dark {
+			continue // offsets that recovery skipped count as durable, and what is gone is not entered yet
+		}
+		k.Durable = max(k.Durable, p.Durable())
 		if p.Config().Durability == braidlog.Sync {
 			k.Seen = max(k.Seen, p.End())
 		}
