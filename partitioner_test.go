@@ -45,6 +45,42 @@ func TestPartitionersThatCannotWork(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// calledBy has a placement that it is given.
+type calledBy struct {
+	partitioner.Partitioner
+	placement string
+}
+
+func (p calledBy) Placement() string { return p.placement }
+
+// A placement that would not be the same when it is read again would shut its
+// own partitioner out for ever: no topic is made with it.
+func TestPlacementsThatCannotBeStored(t *testing.T) {
+	m := fs.NewMem()
+	s := openMem(t, m)
+	for placement, want := range map[string]string{
+		"":               "its placement is empty",
+		"caf\xe9":        `its placement, "caf\xe9", is not UTF-8`,
+		"\xed\xa0\x80.1": `its placement, "\xed\xa0\x80.1", is not UTF-8`,
+	} {
+		_, err := s.CreateTopic(bg, "orders", TopicConfig{Partitioner: calledBy{partitioner.Key(), placement}})
+		require.ErrorIs(t, err, ErrInvalid)
+		require.EqualError(t, err, "create topic orders: invalid config: Partitioner: "+want)
+	}
+	require.Empty(t, s.Topics())
+	for i, placement := range []string{"\x00", "<a&b>\u2028\\\"", "\ufffd", strings.Repeat("ü", 1<<20)} {
+		c := TopicConfig{Partitions: 1, Partitioner: calledBy{partitioner.Key(), placement}}
+		name := fmt.Sprintf("topic-%d", i)
+		_, err := s.CreateTopic(bg, name, c)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		s = openMem(t, m)
+		_, err = s.EnsureTopic(bg, name, c)
+		require.NoError(t, err, "%.20q", placement)
+	}
+	require.NoError(t, s.Close())
+}
+
 // picky has a say in everything that a topic asks.
 type picky struct {
 	check func(n int) error

@@ -2,7 +2,9 @@ package braidlog
 
 import (
 	"fmt"
+	"unicode/utf8"
 
+	"github.com/braidlog/braidlog/internal/naming"
 	"github.com/braidlog/braidlog/partitioner"
 )
 
@@ -83,6 +85,18 @@ func (t *Topic) routeError(st *topicState, n int, err error) error {
 func checkPartitioner(p partitioner.Partitioner, n int) error {
 	if err := askCheck(p, n); err != nil {
 		return fmt.Errorf("%w config: Partitioner: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// checkPlacement returns why a placement cannot be stored with a topic: what is
+// not UTF-8 would be another text when it is read, which no partitioner has.
+func checkPlacement(placement string) error {
+	switch {
+	case placement == "":
+		return fmt.Errorf("%w config: Partitioner: its placement is empty", ErrInvalid)
+	case !utf8.ValidString(placement):
+		return fmt.Errorf("%w config: Partitioner: its placement, %q, is not UTF-8", ErrInvalid, naming.Shorten(placement))
 	}
 	return nil
 }

@@ -174,12 +174,16 @@ func (s *Store) create(name string, config TopicConfig) (*Topic, error) {
 	if err = checkPartitioner(config.Partitioner, config.Partitions); err != nil {
 		return nil, err
 	}
+	placement := partitioner.Placement(config.Partitioner)
+	if err = checkPlacement(placement); err != nil {
+		return nil, err
+	}
 	if _, err = s.begin(); err != nil {
 		return nil, err
 	}
 	m := topicMeta{
 		Format: meta.Format, Name: name, Topic: s.cfg.newID(), Config: settingsOf(config),
-		Generations: []generation{{config.Partitions, partitioner.Placement(config.Partitioner)}},
+		Generations: []generation{{config.Partitions, placement}},
 	}
 	if err = s.writeTopic(name, &m); err != nil {
 		return nil, err

@@ -69,9 +69,9 @@ type KeyPartitioner interface {
 // The placement is stored with the topic and compared at every open, so that
 // records of one key never end up in two partitions because a program
 // changed. It is the same for the whole life of a partitioner, differs
-// between any two that send some key to different partitions, and is not
-// empty. What merely tunes, such as the sizes of [StickyConfig], is
-// not part of it and may change at any time. See [Placement] for a
+// between any two that send some key to different partitions, is not empty, and
+// is valid UTF-8: else no topic can be made with it. What merely tunes, such as
+// the sizes of [StickyConfig], is not part of it and may change at any time. See [Placement] for a
 // partitioner that is not a Placer.
 type Placer interface {
 	Placement() string

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/braidlog/braidlog/partitioner"
 	"github.com/braidlog/braidlog/record"
@@ -197,6 +198,9 @@ func (s *suite) checkPlacement() error {
 	placement := partitioner.Placement(s.p)
 	if placement == "" {
 		return errors.New("the placement is empty")
+	}
+	if !utf8.ValidString(placement) {
+		return fmt.Errorf("the placement %q is not UTF-8", placement)
 	}
 	for range 3 {
 		if again := partitioner.Placement(s.p); again != placement {

@@ -23,7 +23,7 @@ import (
 //     between; for a KeyPartitioner, whatever else is in the record, and
 //     PartitionKey and Route say the same. For a partitioner with KeyPartitions
 //     it goes to one of those. See [IgnoresKeys].
-//   - Placement: it is not empty and never changes, and another partitioner with
+//   - Placement: it is UTF-8, not empty, and never changes, and another partitioner with
 //     the same one routes keys alike: that of partitioner.ByPlacement, and those
 //     that [Again] makes.
 //   - Predecessors: for all old and new numbers up to 16 and many keys, the old

@@ -237,6 +237,7 @@ func TestMistakesAreFound(t *testing.T) {
 		"is elsewhere than told": {&broken{where: func([]byte, int) []int { return []int{0} }}, nil, "but KeyPartitions says [0]"},
 		"tells out of order":     {&broken{where: func(_ []byte, n int) []int { return append(upTo(n), 0) }}, nil, "want different numbers in range, ascending"},
 		"no placement":           {&broken{placement: func() string { return "" }}, nil, "Placement: the placement is empty"},
+		"placement is no text":   {&broken{placement: func() string { return "caf\xe9" }}, nil, `Placement: the placement "caf\xe9" is not UTF-8`},
 		"placement changes":      {&broken{placement: func() string { return fmt.Sprint(count.Add(1)) }}, nil, "when asked again"},
 		"pretends to be another": {&broken{placement: func() string { return "key" }}, nil, "but the one that ByPlacement makes says"},
 		"placement lacks a parameter": {&broken{}, []Option{Again(func() partitioner.Partitioner {
