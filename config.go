@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/fs"
@@ -371,6 +372,9 @@ func (c TopicConfig) check() error {
 	}
 	if n := boolCount(c.Archive.To != nil, c.Archive.Dir != "", c.Archive.Off); n > 1 {
 		return fmt.Errorf("%w config: Archive has %d of To, Dir and Off, want one", ErrInvalid, n)
+	}
+	if !utf8.ValidString(c.Archive.Dir) { // it would be stored as another one
+		return fmt.Errorf("%w config: Archive.Dir is %q, want UTF-8", ErrInvalid, c.Archive.Dir)
 	}
 	return c.checkBytes()
 }

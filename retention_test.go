@@ -386,6 +386,7 @@ func TestRetentionBadInput(t *testing.T) {
 		{TopicConfig{Retention: Retention{HoldBackAge: -3}}, "Retention.HoldBackAge is -3ns"},
 		{TopicConfig{Retention: Retention{Full: 7}}, "Retention.Full is full(7)"},
 		{TopicConfig{Archive: Archive{Dir: "x", Off: true}}, "Archive has 2 of To, Dir and Off, want one"},
+		{TopicConfig{Archive: Archive{Dir: "/tmp/\xff"}}, `Archive.Dir is "/tmp/\xff", want UTF-8`},
 		{TopicConfig{Dedup: Dedup{Mode: 9}}, "Dedup.Mode is dedup(9)"},
 		{TopicConfig{Dedup: Dedup{Entries: -1}}, "Dedup.Entries is -1, want 1 or more"},
 		{TopicConfig{Dedup: Dedup{Entries: math.MaxInt32}}, "Dedup.Entries is 2147483647, want at most 16777216"},
