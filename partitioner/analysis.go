@@ -34,6 +34,10 @@ func (a Analysis) String() string {
 		}
 	}
 	d := a.Doubled
+	if d.Refused != "" {
+		fmt.Fprintf(&b, "doubled to %d: refused: %s\n", 2*a.Partitions, d.Refused)
+		return b.String()
+	}
 	fmt.Fprintf(&b, "doubled to %d: %s of the keys and %s of the records move, largest/mean %.2f\n",
 		2*a.Partitions, percent(d.KeysMoved), percent(d.RecordsMoved), d.Skew)
 	return b.String()

@@ -57,8 +57,13 @@ type Spread struct {
 	Gini float64 `json:"gini"`
 }
 
-// A Doubling tells what twice as many partitions would change.
+// A Doubling tells what twice as many partitions would change. Its figures are
+// 0 if the partitioner refuses so many.
 type Doubling struct {
+	// Refused is why the partitioner cannot have twice as many, as those cannot
+	// that name each partition; "" if it can.
+	Refused string `json:"refused,omitempty"`
+
 	KeysMoved    float64 `json:"keys_moved"`    // share of the keys whose partition has another number then
 	RecordsMoved float64 `json:"records_moved"` // share of the records with a key
 	Skew         float64 `json:"skew"`          // of the records, afterwards
@@ -75,10 +80,14 @@ type Doubling struct {
 // Analyze keeps a copy of every different key and 8 bytes a record.
 //
 // It is an error if n is not in [1, 1048576], if p is nil or there are no keys,
-// and if p fails, panics or returns a number outside [0, n).
+// and if p fails, panics or returns a number outside [0, n), or refuses n as a
+// [Checker]. That it refuses 2n is none: Doubled says so.
 func Analyze(p Partitioner, n int, keys iter.Seq[[]byte]) (Analysis, error) {
 	placement := Placement(p)
 	s, err := sampleOf(p, n, keys)
+	if err == nil {
+		err = s.check(n)
+	}
 	if err == nil {
 		err = s.place(n)
 	}
@@ -87,6 +96,9 @@ func Analyze(p Partitioner, n int, keys iter.Seq[[]byte]) (Analysis, error) {
 	}
 	a := Analysis{Placement: placement, Partitions: n}
 	s.describe(&a)
+	if a.Doubled.Refused = s.refuses(2 * n); a.Doubled.Refused != "" {
+		return a, nil
+	}
 	if a.Doubled, err = s.double(n); err != nil {
 		return Analysis{}, fmt.Errorf("analyze %q doubled: %w", placement, err)
 	}
@@ -146,13 +158,30 @@ func (s *sample) take(keys iter.Seq[[]byte]) {
 	}
 }
 
+// caught is deferred around calls of the partitioner.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("it panicked: %v", r)
+	}
+}
+
+// check asks the partitioner whether it takes n partitions.
+func (s *sample) check(n int) (err error) {
+	defer caught(&err)
+	return check(s.p, n)
+}
+
+// refuses returns why it does not, "" if it does.
+func (s *sample) refuses(n int) string {
+	if err := s.check(n); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // ask returns the partition of the next record of key i.
 func (s *sample) ask(i int32, n int) (place int, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("it panicked: %v", r)
-		}
-	}()
+	defer caught(&err)
 	switch {
 	case i == noKey:
 		place, err = s.p.Partition(record.Record{}, n)

@@ -132,6 +132,22 @@ func TestAnalyzeWithoutKeys(t *testing.T) {
 	require.Contains(t, a.String(), "2 records have no key")
 }
 
+// One that cannot have twice as many is analyzed all the same, and one that
+// cannot have n says what is wrong, also if it goes by the key alone.
+func TestAnalyzeAsksWhetherItWorks(t *testing.T) {
+	const why = `partition with "weighted(35,35,10,10,10)": there are 5 weights, but n is 10`
+	a, err := Analyze(Weighted(35, 35, 10, 10, 10), 5, sequence(100))
+	require.NoError(t, err)
+	require.Equal(t, []int64{35, 35, 10, 10, 10}, a.Records.Counts)
+	require.Equal(t, Doubling{Refused: why}, a.Doubled)
+	require.Contains(t, a.String(), "doubled to 10: refused: "+why+"\n")
+
+	_, err = Analyze(Linear(7), 6, sequence(100))
+	require.EqualError(t, err, `analyze "linear(7)": partition with "linear(7)": n is 6, want at least the base, 7`)
+	_, err = Analyze(Weighted(1, 2), 6, sequence(100))
+	require.EqualError(t, err, `analyze "weighted(1,2)": partition with "weighted(1,2)": there are 2 weights, but n is 6`)
+}
+
 func TestAnalyzeOnePartition(t *testing.T) {
 	a, err := Analyze(Key(), 1, sequence(10))
 	require.NoError(t, err)
