@@ -473,6 +473,26 @@ func TestVerifyStore(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
+// A progress bar that divides by zero ends neither the program nor Verify.
+func TestVerifyWhoseProgressPanics(t *testing.T) {
+	k := newKept(t, TopicConfig{Partitions: 3})
+	for i := range 3 {
+		k.add(i, 12)
+	}
+	var shown []int64
+	calls := 0
+	r, err := k.s.Verify(bg, func(p VerifyProgress) {
+		calls++
+		shown = append(shown, p.Bytes/int64(p.Damaged))
+	})
+	require.Empty(t, shown)
+	require.EqualError(t, err, "verify store: show progress: it panicked: runtime error: integer divide by zero")
+	require.Equal(t, 1, calls)
+	require.Equal(t, 3, r.Partitions)
+	require.Positive(t, r.Bytes)
+	require.NoError(t, k.s.Close())
+}
+
 // spoil flips a bit of a file.
 func spoil(t testing.TB, m *fs.Mem, path string, at int64) {
 	d, err := m.OpenDir("/", false)

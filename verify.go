@@ -34,9 +34,10 @@ type VerifyProgress struct {
 // segments as there are processors.
 //
 // progress, of which there is one or none, is called about every mebibyte and
-// after each partition, by one goroutine at a time. The error says what could
-// not be read, and ctx's error that not all was; the report has what was found
-// all the same. Damage is no error: look at Damaged.
+// after each partition, by one goroutine at a time. If it panics it is not
+// called again, and the error says so. The error says what could not be read,
+// and ctx's error that not all was; the report has what was found all the same.
+// Damage is no error: look at Damaged.
 func (s *Store) Verify(ctx context.Context, progress ...func(VerifyProgress)) (VerifyReport, error) {
 	if err := checkContext(ctx); err != nil {
 		return VerifyReport{}, fmt.Errorf("verify store: %w", err)
@@ -99,12 +100,12 @@ func (s *Store) allPartitions() (parts []*partition.Partition, broken []error, e
 
 // A verification is a Verify under way.
 type verification struct {
-	progress []func(VerifyProgress)
-	found    [][]*CorruptError // one for each partition
+	found [][]*CorruptError // one for each partition
 
-	mu   sync.Mutex // held while progress is called
-	now  VerifyProgress
-	errs []error
+	mu       sync.Mutex // held while progress is called
+	progress []func(VerifyProgress)
+	now      VerifyProgress
+	errs     []error
 }
 
 func (v *verification) partition(ctx context.Context, i int, p *partition.Partition) {
@@ -127,7 +128,18 @@ func (v *verification) tell(change func(*VerifyProgress)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	change(&v.now)
+	if err := v.show(); err != nil {
+		v.errs = append(v.errs, fmt.Errorf("show progress: %w", err))
+		v.progress = nil
+	}
+}
+
+// show calls progress. A panic is an error: on a goroutine of Verify's nobody
+// else could catch it.
+func (v *verification) show() (err error) {
+	defer caught(&err)
 	for _, show := range v.progress {
 		show(v.now)
 	}
+	return nil
 }
