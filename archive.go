@@ -73,6 +73,9 @@ func (t *Topic) archive(ctx context.Context, c TopicConfig, p *partition.Partiti
 		if ctx.Err() != nil {
 			return 0, ctx.Err() // that is no failure of the archive
 		}
+		if seg.To <= p.Start() || p.Closed() {
+			return 0, nil // nor is that: the segment was trimmed meanwhile, or its topic deleted
+		}
 		return a.failed(p, err), fmt.Errorf("archive segment %s of %s/%d: %w", seg.Name(), t.name, p.Number(), err)
 	}
 	a.succeeded(p)

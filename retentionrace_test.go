@@ -35,6 +35,43 @@ func TestTrimBesideRetention(t *testing.T) {
 	}
 }
 
+// That a segment is trimmed, or its topic deleted, while it is archived is no
+// failure of the archive: nothing waits, and nobody is told of trouble.
+func TestTrimWhileArchiving(t *testing.T) {
+	var k *keptTopic
+	trim := func() error { return k.Partition(0).Trim(bg, 7) }
+	remove := func() error { return k.s.DeleteTopic(bg, "logs") }
+	for name, do := range map[string]func() error{"trim": trim, "delete": remove} {
+		for _, config := range []Archive{{Dir: "/archive"}, {To: func(_ context.Context, s *ArchiveSegment) error {
+			if s.From > 0 {
+				return nil
+			}
+			return errors.Join(do(), errors.New("no tape"))
+		}}} {
+			k = newKept(t, TopicConfig{Partitions: 1, Retention: Retention{PartitionBytes: 8 << 10}, Archive: config})
+			k.add(0, 30)
+			done := false
+			k.m.OnOp(func(op fs.Op) error {
+				if op.Kind != fs.OpLink || done {
+					return nil
+				}
+				done = true
+				return do()
+			})
+			_, err := k.Topic.enforce(bg, true)
+			require.NoError(t, err, name)
+			st := k.Stats()
+			require.Zero(t, st.ArchiveFailures, name)
+			require.Empty(t, st.ArchiveError, name)
+			if name == "trim" {
+				require.Positive(t, st.Archived)
+				require.LessOrEqual(t, st.Bytes, int64(8<<10), "it went on with what was left")
+			}
+			require.NoError(t, k.s.Close())
+		}
+	}
+}
+
 // Limits in bytes are kept though a segment cannot be read.
 func TestRetentionOfWhatCannotBeRead(t *testing.T) {
 	for _, r := range []Retention{{PartitionBytes: 12 << 10}, {TopicBytes: 24 << 10}} {
