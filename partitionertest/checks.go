@@ -52,9 +52,10 @@ func (s *suite) checkRange() error {
 	return nil
 }
 
-// takesAll reports whether no key makes Partition fail.
+// takesAll reports whether no key makes Partition fail. It asks with many, since
+// the fault may concern few.
 func (s *suite) takesAll(n int) bool {
-	return !slices.ContainsFunc(s.keys, func(key []byte) bool {
+	return !slices.ContainsFunc(slices.Concat(s.keys, s.manyKeys()), func(key []byte) bool {
 		_, err := s.p.Partition(record.Record{Key: key}, n)
 		return err != nil
 	})

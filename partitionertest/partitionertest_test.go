@@ -194,6 +194,15 @@ func TestNothingIsWrongWithOneThatIsNot(t *testing.T) {
 	require.Empty(t, find(&byLoad{load: func(rec record.Record, load []partitioner.Load) (int, error) { return len(rec.Key) % len(load), nil }}))
 }
 
+// A fault that concerns one key in a hundred is a fault all the same: Check is
+// right to refuse it.
+func TestFaultsOfFewKeysAreFound(t *testing.T) {
+	for percent := 1; percent <= 5; percent++ {
+		require.Empty(t, find(partitioner.Split(percent, partitioner.Linear(7), nil)), "%d%%", percent)
+		require.Empty(t, find(partitioner.Split(100-percent, nil, partitioner.Linear(7))), "%d%%", percent)
+	}
+}
+
 // Each mistake is found, by the check that is for it.
 func TestMistakesAreFound(t *testing.T) {
 	var count atomic.Int64
