@@ -2,6 +2,7 @@ package partitioner
 
 import (
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/twmb/murmur3"
@@ -13,16 +14,19 @@ const (
 	splitPlacement = "split"
 
 	// splitSeed keeps the hash that chooses a side apart from those that choose
-	// a partition: else all keys of one side could share a few partitions. It
-	// will never change.
+	// a partition: else all keys of one side could share a few partitions.
+	// splitStep, for each Split inside, keeps it apart from theirs: else all keys
+	// of one side could be on one side there too. Both will never change.
 	splitSeed = 0x5b11d
+	splitStep = goldenGamma >> 32
 )
 
 // Split returns a partitioner that leaves so many percent of all keys to a and
 // the others to b, for trying a partitioner on a part of what is appended. A
 // key is always on the same side, chosen by MurmurHash3_x86_32 by Austin
 // Appleby with a seed of its own, so that the side says nothing about the
-// partition. Records without a key, those whose Key is nil, take turns: of any
+// partition, nor about the side of another Split inside: Split(34, a, Split(50,
+// b, c)) makes three thirds. Records without a key, those whose Key is nil, take turns: of any
 // 100 in a row percent go to a. a or b nil is [Key].
 //
 // Records of one key stay in order if the side's partitioner keeps them so. A
@@ -33,6 +37,7 @@ const (
 func Split(percent int, a, b Partitioner) Partitioner {
 	s := &split{percent: percent, a: partOf(a), b: partOf(b)}
 	s.placement = form(splitPlacement, strconv.Itoa(percent), s.a.quoted(), s.b.quoted())
+	s.seed = splitSeed + splitStep*uint32(strings.Count(s.placement, splitPlacement+"(")-1)
 	if percent < 0 || percent > 100 {
 		return newInvalid(s.placement, "the percentage is %d, want 0 to 100", percent)
 	}
@@ -42,6 +47,7 @@ func Split(percent int, a, b Partitioner) Partitioner {
 type split struct {
 	placement string        // immutable
 	percent   int           // immutable
+	seed      uint32        // immutable
 	a, b      part          // immutable
 	keyless   atomic.Uint64 // records without a key so far
 }
@@ -57,7 +63,7 @@ func (s *split) Check(n int) error {
 
 // ofKey returns a key's side.
 func (s *split) ofKey(key []byte) *part {
-	return s.side(uint64(murmur3.SeedSum32(splitSeed, key)) * 100 >> 32)
+	return s.side(uint64(murmur3.SeedSum32(s.seed, key)) * 100 >> 32)
 }
 
 // ofTurn returns the side of a record without a key. Steps of 37 reach all
