@@ -194,12 +194,13 @@ func TestNothingIsWrongWithOneThatIsNot(t *testing.T) {
 	require.Empty(t, find(&byLoad{load: func(rec record.Record, load []partitioner.Load) (int, error) { return len(rec.Key) % len(load), nil }}))
 }
 
-// A fault that concerns one key in a hundred is a fault all the same: Check is
+// A fault that concerns one key in two hundred is a fault all the same: Check is
 // right to refuse it.
 func TestFaultsOfFewKeysAreFound(t *testing.T) {
-	for percent := 1; percent <= 5; percent++ {
-		require.Empty(t, find(partitioner.Split(percent, partitioner.Linear(7), nil)), "%d%%", percent)
-		require.Empty(t, find(partitioner.Split(100-percent, nil, partitioner.Linear(7))), "%d%%", percent)
+	for percent := 5; percent <= 20; percent += 5 {
+		inner := partitioner.Split(10, partitioner.Linear(7), nil)
+		require.Empty(t, find(partitioner.Split(percent, inner, nil)), "%d%%", percent)
+		require.Empty(t, find(partitioner.Split(100-percent, nil, inner)), "%d%%", percent)
 	}
 }
 
