@@ -105,7 +105,7 @@ type backup struct {
 	store  *Store
 	path   string
 	dir    fs.Dir // nil if it could not be opened
-	made   bool   // the directory was not there before
+	made   string // the highest directory of path that was not there before; "": all were
 	marked bool   // partialFile is there and ours
 	filled bool   // what else is there may be ours too
 }
@@ -114,12 +114,8 @@ type backup struct {
 // caller calls undo all the same.
 func (s *Store) beginBackup(path string) (*backup, error) {
 	b := &backup{store: s, path: path}
-	was, err := s.cfg.fs.OpenDir(path, false)
-	b.made = errors.Is(err, fs.ErrNotExist)
+	err := b.findMissing()
 	if err == nil {
-		err = was.Close()
-	}
-	if err == nil || b.made {
 		b.dir, err = s.cfg.fs.OpenDir(path, true)
 	}
 	if err == nil {
@@ -134,6 +130,20 @@ func (s *Store) beginBackup(path string) (*backup, error) {
 		err = b.wantEmpty()
 	}
 	return b, err
+}
+
+// findMissing finds out what will be made for path to be there.
+func (b *backup) findMissing() error {
+	for path := filepath.Clean(b.path); ; path = filepath.Dir(path) {
+		dir, err := b.store.cfg.fs.OpenDir(path, false)
+		if err == nil {
+			return dir.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+			return err
+		}
+		b.made = path
+	}
 }
 
 // wantEmpty returns an error if anything but our mark is in the directory.
@@ -339,8 +349,8 @@ func (b *backup) undo() error {
 	if b.dir != nil {
 		err = errors.Join(err, b.dir.Close())
 	}
-	if err == nil && b.made {
-		err = b.removeDir()
+	if err == nil && b.made != "" {
+		err = b.removeMade()
 	}
 	if err != nil {
 		return fmt.Errorf("remove what was made: %w", err)
@@ -375,10 +385,18 @@ func (b *backup) clear() error {
 	return b.dir.Sync(".")
 }
 
-// removeDir removes the directory, unless there is something in it by now that
-// is not ours.
-func (b *backup) removeDir() error {
-	path := filepath.Clean(b.path)
+// removeMade removes the directory, and what was made above it.
+func (b *backup) removeMade() error {
+	for path := filepath.Clean(b.path); ; path = filepath.Dir(path) {
+		if err := b.removeDir(path); err != nil || path == b.made {
+			return err
+		}
+	}
+}
+
+// removeDir removes a directory that was made, unless there is something in it
+// by now that is not ours.
+func (b *backup) removeDir(path string) error {
 	above, err := b.store.cfg.fs.OpenDir(filepath.Dir(path), false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -2,6 +2,7 @@ package braidlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -409,6 +410,40 @@ func TestBackupIntoAnEmptyDirectory(t *testing.T) {
 	m.OnOp(nil)
 	require.NoError(t, s.Backup(bg, "/backup"))
 	require.Equal(t, []string{"checkpoint", "store.json", "topics"}, namesIn(t, m, "/backup"))
+	require.NoError(t, s.Close())
+}
+
+// After an error the directories are gone too that were made above the backup's,
+// and no others.
+func TestBackupThatFailsInNewDirectories(t *testing.T) {
+	m := filled(t, Sync)
+	s := openMem(t, m)
+	_, err := m.OpenDir("/there", true)
+	require.NoError(t, err)
+	for _, kind := range []fs.OpKind{fs.OpCreate, fs.OpLink} {
+		m.OnOp(func(op fs.Op) error {
+			if op.Kind == kind {
+				return fs.EIO
+			}
+			return nil
+		})
+		for _, path := range []string{"/there/of/today", "/there/of/today/", "/there/x/../of/today", "/new/of/today"} {
+			require.ErrorIs(t, s.Backup(bg, path), fs.EIO)
+			requireNoDir(t, m, "/there/of")
+			requireNoDir(t, m, "/new")
+		}
+	}
+	m.OnOp(func(op fs.Op) error {
+		if op.Kind != fs.OpLink {
+			return nil
+		}
+		_, err := m.OpenDir("/there/of/tomorrow", true) // by somebody else
+		return errors.Join(err, fs.EIO)
+	})
+	require.ErrorIs(t, s.Backup(bg, "/there/of/today"), fs.EIO)
+	require.Equal(t, []string{"tomorrow"}, namesIn(t, m, "/there/of"))
+	m.OnOp(nil)
+	require.NoError(t, s.Backup(bg, "/there/of/today"))
 	require.NoError(t, s.Close())
 }
 
