@@ -41,6 +41,8 @@ func TestBadParameters(t *testing.T) {
 		`partition with "priority(\"keyprefix:HIGH:\",0,1,2,3,4,5,\"key\")": all 6 partitions are urgent, none is left for the others`: Priority(urgent, upTo(0, 6), nil),
 		`partition with "priority(\"\",0,\"key\")": the classifier "" has no name or no function`:                                      Priority(Classifier{}, []int{0}, nil),
 		`partition with "priority(\"c\",0,\"key\")": the classifier "c" has no name or no function`:                                    Priority(ClassifyKey("c", nil), []int{0}, nil),
+		`partition with "priority(\"keyprefix:a\",0,\"key\")": the classifier "keyprefix:a" has a name that is KeyPrefix's`:            Priority(ClassifyKey("keyprefix:a", everyKey), []int{0}, nil),
+		`partition with "priority(\"keyprefix:\",0,\"key\")": the classifier "keyprefix:" has a name that is KeyPrefix's`:              Priority(Classify("keyprefix:", func(record.Record) bool { return true }), []int{0}, nil),
 		`partition with "adaptive(\"key\")": the threshold is -1, want at least 0`:                                                     Adaptive(nil, AdaptiveConfig{Threshold: -1}),
 		`partition with "kinesis": Name is "x", but there is no HashKey`:                                                               Kinesis(KinesisConfig{Name: "x"}),
 		`configure sticky partitioner: Bytes is -1, want at least 0`:                                                                   Sticky(StickyConfig{Bytes: -1}),

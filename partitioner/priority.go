@@ -24,8 +24,8 @@ const priorityPlacement = "priority"
 // readers do, and must not forget the others.
 //
 // Partitions in urgent that do not exist or are there twice, none in urgent or
-// none left for the others, and a Classifier without name or function make
-// Check and Partition fail. The placement is
+// none left for the others, and a Classifier without name or function, or with
+// the name of another one, make Check and Partition fail. The placement is
 // `priority("keyprefix:HIGH:",5,"key")`, where 5 is in urgent. It can be
 // rebuilt if the Classifier is a [KeyPrefix] and inner can.
 //
@@ -61,6 +61,8 @@ func (p *priority) checkParams() error {
 	switch {
 	case p.classify.name == "" || p.classify.f == nil:
 		return wrong(p.placement, "the classifier %q has no name or no function", p.classify.name)
+	case p.classify.misnamed():
+		return wrong(p.placement, "the classifier %q has a name that is KeyPrefix's", p.classify.name)
 	case len(p.urgent) == 0:
 		return wrong(p.placement, "no partitions are urgent")
 	case p.urgent[0] < 0:
