@@ -404,7 +404,12 @@ func (b *backup) removeDir(path string) error {
 	if err != nil {
 		return err
 	}
-	err = above.Remove(filepath.Base(path))
+	name := filepath.Base(path)
+	found, err := above.List(".")
+	// A symbolic link that leads nowhere was taken for missing, and is not ours.
+	if slices.ContainsFunc(found, func(e fs.Entry) bool { return e.Name == name && e.Kind == fs.KindDir }) {
+		err = above.Remove(name)
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		err = nil
 	}

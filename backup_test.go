@@ -319,6 +319,30 @@ func TestBackupOnDisk(t *testing.T) {
 	}
 }
 
+// A link to a disk that is not there, as one that is not mounted, stays: without
+// it the next backup would go somewhere else.
+func TestBackupThroughALinkThatLeadsNowhere(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.Symlink(at("disk"), at("backups")); err != nil {
+		t.Logf("links cannot be made here: %v", err)
+		return
+	}
+	s, err := Open(at("store"), Options{})
+	require.NoError(t, err)
+	fillShop(t, s, Sync)
+	for _, path := range []string{"backups", "backups/today", "backups/of/today"} {
+		require.Error(t, s.Backup(bg, at(path)), path)
+		to, err := os.Readlink(at("backups"))
+		require.NoError(t, err, path)
+		require.Equal(t, at("disk"), to)
+	}
+	require.NoError(t, os.Mkdir(at("disk"), 0o700))
+	require.NoError(t, s.Backup(bg, at("backups/today")))
+	require.DirExists(t, at("disk/today"))
+	require.NoError(t, s.Close())
+}
+
 // requireShared requires that two files are one or, if they were cloned or
 // copied, that they hold the same.
 func requireShared(t testing.TB, a, b string) {
