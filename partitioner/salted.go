@@ -63,8 +63,9 @@ func (s *salted) Placement() string { return s.placement }
 func (s *salted) hot(rec *record.Record) bool { return rec.Key != nil && s.isHot(rec.Key) }
 
 // bucket returns the bucket of the k-th record of hot keys. Numbers in a row
-// would not do: two hot keys that take turns would get half the buckets each.
-func (s *salted) bucket(k uint64) int { return int(mix64(k) % uint64(s.buckets)) }
+// would not do: two hot keys that take turns would get half the buckets each. No
+// two buckets are one partition, which would get twice as much.
+func (s *salted) bucket(k uint64, n int) int { return int(mix64(k) % uint64(min(s.buckets, n))) }
 
 // around returns the partition of a bucket of what belongs to p.
 func around(p, bucket, n int) int { return int((uint64(p) + uint64(bucket)) % uint64(n)) }
@@ -74,7 +75,7 @@ func (s *salted) salt(p int, err error, k uint64, n int) (int, error) {
 	if err != nil || p < 0 || p >= n {
 		return p, err
 	}
-	return around(p, s.bucket(k), n), nil
+	return around(p, s.bucket(k, n), n), nil
 }
 
 func (s *salted) Partition(rec record.Record, n int) (int, error) {

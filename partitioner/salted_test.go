@@ -39,6 +39,18 @@ func TestSaltedKeysThatTakeTurns(t *testing.T) {
 }
 
 // Whether a key is hot may change: where its records are is told for both.
+// Of more buckets than partitions none has two: as many records go to each.
+func TestSaltedWithMoreBucketsThanPartitions(t *testing.T) {
+	for _, buckets := range []int{6, 7, 8, 11, 100} {
+		p := Salted(nil, buckets, everyKey)
+		counts := make([]int, 6)
+		for range 6000 {
+			counts[mustPartition(t, p, record.Record{Key: []byte("hot")}, 6)]++
+		}
+		require.Less(t, chiSquared(counts), 20.515, "%d buckets: %v", buckets, counts) // 5 degrees of freedom, 1 in 1000
+	}
+}
+
 func TestSaltedTellsWhereKeysAre(t *testing.T) {
 	heat := false
 	p := Salted(nil, 4, func([]byte) bool { return heat })
