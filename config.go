@@ -228,7 +228,9 @@ type Archive struct {
 	// given after Open, nothing is removed.
 	To Archiver
 	// Dir is a directory that segments are moved to, made if it is missing.
-	// Open with ReadOnly reads it as a store of its own.
+	// Open with ReadOnly reads it as a store of its own. It is stored as it is
+	// given, and whoever opens the store archives there: a relative path would
+	// lead somewhere else from another working directory.
 	Dir string
 	// Off ends archiving.
 	Off bool
