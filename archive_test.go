@@ -104,6 +104,25 @@ func TestArchiveDirectory(t *testing.T) {
 	require.NoError(t, archive.Close())
 }
 
+// What a trim removed is not in the archive; what it gave up of a segment that
+// stayed is.
+func TestArchiveOfWhatWasTrimmed(t *testing.T) {
+	k := newArchived(t)
+	n := k.addNumbered(0, 60)
+	segs, _ := k.Partition(0).Sealed()
+	require.NoError(t, k.Partition(0).Trim(bg, segs[2].From+1))
+	k.enforce()
+	start := k.starts()[0]
+	require.Greater(t, start, segs[2].To)
+	require.NoError(t, k.s.Close())
+	archived, kept := archivedAndKept(t, "", k.m)
+	odd := func(n int) bool { return n%2 != 0 } // those are in partition 1
+	archived, kept = slices.DeleteFunc(archived, odd), slices.DeleteFunc(kept, odd)
+	require.Equal(t, int(2*segs[2].From), archived[0])
+	require.Equal(t, int(2*start), kept[0])
+	require.Equal(t, n-2, kept[len(kept)-1])
+}
+
 // A directory that is not an archive of this topic, or is in the store, is
 // refused, and nothing goes.
 func TestArchiveDirectoryRefused(t *testing.T) {

@@ -218,7 +218,8 @@ func (f FullPolicy) String() string {
 
 // Archive says what happens to a segment before retention removes it. At most
 // one of its fields is set. What Trim, Purge and DeleteTopic remove is not
-// archived.
+// archived. A segment is archived whole: also with records that a Trim gave up
+// and that are still in the file.
 type Archive struct {
 	// To is called with each segment, oldest first, by the store's background
 	// worker or Enforce, whose work waits for it, for all topics; it must not
