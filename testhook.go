@@ -7,6 +7,7 @@ func init() {
 		o := options.(*Options)
 		o.fs, o.clock, o.forceHeap, o.idle = w.FS, w.Clock, w.Heap, w.Idle
 		o.newID, o.onShared = w.NewID, w.OnShared
+		o.groupsSegment = w.GroupsSegmentBytes
 	}
 	testhook.Used = func(topic any) int64 { return topic.(*Topic).quota.Used() }
 }

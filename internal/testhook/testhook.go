@@ -17,6 +17,8 @@ type World struct {
 	Heap  bool         // no mapped windows
 	Idle  bool         // no background worker: retention is enforced by hand
 
+	GroupsSegmentBytes int64 // SegmentBytes of the groups log; 0: the default
+
 	NewID func() meta.ID // nil: meta.NewID
 	// OnShared is told what the store's partitions share, before the first of
 	// them is opened. Nil: nobody wants to know.
