@@ -1,7 +1,9 @@
 // Package damage spoils a store in every way that is not a crash, and compares
 // what can still be read with what the table in docs/DESIGN.md promises: intact
 // batches are read, lost offsets are named exactly, no wrong byte is returned,
-// and no file is deleted.
+// and no file is deleted. Consumer groups are where they were when a commit was
+// acknowledged, the last one unless the end of their log was torn, or say that it
+// is damaged.
 package damage
 
 import (

@@ -3,6 +3,8 @@ package damage
 import (
 	"bytes"
 	"path"
+
+	"github.com/braidlog/braidlog"
 )
 
 // An expectation is what the table wants of a partition that was spoiled.
@@ -89,6 +91,9 @@ func addLost(items []item, from, to int64) []item {
 // mark: the greatest durable offset of what does, and of the checkpoint.
 func (f *fixture) find(c change, p *part, start int64) (found []finding, durable int64) {
 	durable = start
+	if p.level == braidlog.Sync && p != f.ledger {
+		durable = max(durable, f.committed(c, p))
+	}
 	if f.clean && f.intact(c, "checkpoint") {
 		durable = p.end()
 	}

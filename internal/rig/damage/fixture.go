@@ -22,6 +22,8 @@ const dir = "/store"
 const (
 	partitions = 3
 	segments   = 4 // that a partition has
+
+	segmentBytes = 4 << 10
 )
 
 // A fixture is a store before it is spoiled.
@@ -32,11 +34,15 @@ type fixture struct {
 	files map[string][]byte // by path; immutable
 	parts []*part
 	clean bool // it was closed
+
+	ledger  *part  // the groups log, which is a partition too
+	written []note // the ledger's records, by offset
 }
 
 // A part is a partition of a fixture.
 type part struct {
 	topic    string
+	level    braidlog.Durability
 	number   int
 	dir      string
 	segments []*segment
@@ -52,6 +58,7 @@ type stored struct {
 
 func (p *part) String() string { return fmt.Sprintf("%s/%d", p.topic, p.number) }
 func (p *part) end() int64     { return int64(len(p.records)) }
+func (p *part) last() *segment { return p.segments[len(p.segments)-1] }
 
 // fixtures returns one store that was closed, and one whose process was killed.
 func fixtures() ([]*fixture, error) {
@@ -69,7 +76,7 @@ func fixtures() ([]*fixture, error) {
 // options are those of every store here: in memory, and with nothing going on
 // beside what is asked for.
 func options(m fs.FS, c *clock.Clock) (o braidlog.Options) {
-	testhook.Enter(&o, testhook.World{FS: m, Clock: c, Heap: true, Idle: true})
+	testhook.Enter(&o, testhook.World{FS: m, Clock: c, Heap: true, Idle: true, GroupsSegmentBytes: segmentBytes})
 	return o
 }
 
@@ -89,13 +96,13 @@ func newFixture(clean bool) (*fixture, error) {
 	open := map[*part]*partition.Partition{}
 	for topic, level := range map[string]braidlog.Durability{"orders": braidlog.Sync, "audit": braidlog.Interval} {
 		t, err := s.EnsureTopic(context.Background(), topic, braidlog.TopicConfig{
-			Partitions: partitions, Durability: level, SegmentBytes: 4 << 10,
+			Partitions: partitions, Durability: level, SegmentBytes: segmentBytes,
 		})
 		if err != nil {
 			return nil, err
 		}
 		for n := range partitions {
-			p := &part{topic: topic, number: n, dir: fmt.Sprintf("topics/%s/partitions/%d", topic, n)}
+			p := &part{topic: topic, level: level, number: n, dir: fmt.Sprintf("topics/%s/partitions/%d", topic, n)}
 			if err = p.fill(t.Partition(n), c); err != nil {
 				return nil, err
 			}
@@ -107,6 +114,9 @@ func newFixture(clean bool) (*fixture, error) {
 		if err = p.append(open[p], 2); err != nil {
 			return nil, err
 		}
+	}
+	if err = f.commit(s); err != nil {
+		return nil, err
 	}
 	if !clean {
 		old := f.mem
@@ -181,20 +191,27 @@ func (f *fixture) read() error {
 	}
 	slices.Sort(f.paths)
 	for _, p := range f.parts {
-		for _, name := range f.paths {
-			if path.Dir(name) != p.dir || path.Ext(name) != ".log" {
-				continue
-			}
-			s, err := parse(name, f.files[name])
-			if err != nil {
-				return err
-			}
-			p.segments = append(p.segments, s)
+		if err = f.readPart(p, segments); err != nil {
+			return err
 		}
-		last := p.segments[len(p.segments)-1]
-		if len(p.segments) != segments || last.to != p.end() {
-			return fmt.Errorf("%s: %d segments to offset %d, want %d to %d", p, len(p.segments), last.to, segments, p.end())
+	}
+	return f.readPart(f.ledger, groupsSegments)
+}
+
+// readPart takes down the segments of a partition.
+func (f *fixture) readPart(p *part, segments int) error {
+	for _, name := range f.paths {
+		if path.Dir(name) != p.dir || path.Ext(name) != ".log" {
+			continue
 		}
+		s, err := parse(name, f.files[name])
+		if err != nil {
+			return err
+		}
+		p.segments = append(p.segments, s)
+	}
+	if len(p.segments) != segments || p.last().to != p.end() {
+		return fmt.Errorf("%s: %d segments to offset %d, want %d to %d", p, len(p.segments), p.last().to, segments, p.end())
 	}
 	return nil
 }

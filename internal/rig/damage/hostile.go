@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/braidlog/braidlog"
+	"github.com/braidlog/braidlog/consumergroup"
 	"github.com/braidlog/braidlog/internal/clock"
 	"github.com/braidlog/braidlog/internal/meta"
 	"github.com/braidlog/braidlog/partition"
@@ -59,8 +60,11 @@ func (s *sweep) hostile(ctx context.Context, f *fixture, quick bool) {
 
 // place tells segments apart that are treated differently: the active ones.
 func (f *fixture) place(name string) string {
+	if path.Dir(name) == f.ledger.dir {
+		return " of groups"
+	}
 	for _, p := range f.parts {
-		if last := p.segments[len(p.segments)-1]; strings.TrimSuffix(last.name, ".log") == strings.TrimSuffix(name, path.Ext(name)) {
+		if last := p.last(); strings.TrimSuffix(last.name, ".log") == strings.TrimSuffix(name, path.Ext(name)) {
 			return " active"
 		}
 	}
@@ -99,6 +103,11 @@ func (f *fixture) open(name string, b []byte, v braidlog.Validate) error {
 					break
 				}
 			}
+		}
+	}
+	for _, r := range readers {
+		if g, err := s.Group(r.group, consumergroup.Config{Topics: r.topics}); err == nil {
+			_, _ = g.Lag(context.Background()) // whatever it says
 		}
 	}
 	_ = s.Close() // it may say that something is damaged

@@ -18,6 +18,7 @@ import (
 const (
 	everyAppend   = 4  // appends to the partition that was spoiled
 	everyReopen   = 8  // opens the store again
+	everyUse      = 8  // has a group go on, and opens the store again
 	everyAll      = 32 // reads every partition, and compares every file
 	everyFull     = 8  // opens with ValidateFull
 	everyNone     = 8  // opens with ValidateNone
@@ -71,10 +72,15 @@ func put(d fs.Dir, name string, e entry) error {
 	return nil
 }
 
-// touched are the partitions whose answers a change may change: nil for all.
-func (f *fixture) touched(c change) (some []*part) {
+// touched are the partitions whose answers a change may change: nil for all. The
+// groups log is evidence of what was durable in each of them: they have their
+// turn, and everyAll sees the rest.
+func (f *fixture) touched(c change, n int64) (some []*part) {
 	for name := range c.files {
-		known := false
+		known := path.Dir(name) == f.ledger.dir
+		if known {
+			some = append(some, f.parts[n%int64(len(f.parts))])
+		}
 		for _, p := range f.parts {
 			if path.Dir(name) == p.dir {
 				some, known = append(some, p), true
@@ -90,7 +96,7 @@ func (f *fixture) touched(c change) (some []*part) {
 // examine opens the store at a path of m and compares it with what the table
 // wants.
 func (f *fixture) examine(m fs.FS, at string, c change, n int64) error {
-	parts, thorough := f.touched(c), n%everyAll == 0
+	parts, thorough := f.touched(c, n), n%everyAll == 0
 	if parts == nil || thorough {
 		parts, thorough = f.parts, true
 	}
@@ -106,8 +112,12 @@ func (f *fixture) examine(m fs.FS, at string, c change, n int64) error {
 		return errors.Join(f.mayRefuse(c, err), f.sameFiles(c, m, at, ".", nil))
 	}
 	v := visit{f: f, c: c, s: s, validate: o.Validate}
+	groups := f.touchesGroups(c)
 	for _, p := range parts {
-		v.part(p, n%everyAppend == 0 && len(c.files) == 1)
+		v.part(p, n%everyAppend == 0 && len(c.files) == 1 && !groups)
+	}
+	if groups || thorough {
+		v.groups(groups && n%everyUse == 0 && !v.spoilsTopics())
 	}
 	if err = s.Close(); err != nil && !errors.Is(err, partition.ErrFailed) {
 		v.say(undetected, "close: %v", err)
@@ -115,17 +125,24 @@ func (f *fixture) examine(m fs.FS, at string, c change, n int64) error {
 	if thorough {
 		v.err = errors.Join(v.err, f.sameFiles(c, m, at, ".", v.mayChange))
 	} else {
-		for _, p := range parts {
+		changed := parts
+		if groups {
+			changed = append(changed, f.ledger)
+		}
+		for _, p := range changed {
 			v.err = errors.Join(v.err, f.sameFiles(c, m, at, p.dir, v.mayChange))
 		}
 	}
-	if n%everyReopen == 0 && v.err == nil && len(v.appended) == 0 {
-		again := visit{f: f, c: c, again: true}
+	if (n%everyReopen == 0 || v.moved != nil) && v.err == nil && len(v.appended) == 0 {
+		again := visit{f: f, c: c, again: true, moved: v.moved}
 		if again.s, err = braidlog.Open(at, options(m, clock.Still(began.AddDate(2, 0, 0)))); err != nil {
 			return fmt.Errorf("open again: %w", err)
 		}
 		for _, p := range parts {
 			again.part(p, false)
+		}
+		if groups {
+			again.groups(false)
 		}
 		return errors.Join(again.err, again.s.Close())
 	}
@@ -144,6 +161,9 @@ func (f *fixture) lookIn(m *fs.Mem, c change) error {
 	if openErr != nil {
 		return errors.Join(err, f.mayRefuse(c, openErr))
 	}
+	v := visit{f: f, c: c, s: s}
+	v.lookAtGroups()
+	err = errors.Join(err, v.err)
 	for _, p := range f.parts {
 		if t, topicErr := s.Topic(p.topic); topicErr == nil && err == nil {
 			for rec, recErr := range t.Partition(p.number).Records(context.Background(), partition.First()) {
@@ -184,6 +204,7 @@ type visit struct {
 
 	appended []string // segments that may have grown
 	torn     []*part
+	moved    standing // where groups are since they committed more, nil if they did not
 	err      error
 }
 
@@ -410,11 +431,11 @@ func (v *visit) mayChange(name string, was, is []byte, after map[string][]byte) 
 		if path.Dir(name) != p.dir {
 			continue
 		}
-		if is == nil { // it was set aside as a whole
-			aside := after[p.dir+"/cut-"+path.Base(name)]
-			return string(aside) == string(was)
+		aside, there := after[p.dir+"/cut-"+path.Base(name)]
+		if there && string(aside) == string(was) { // as a whole; there may be a new one in its place
+			return true
 		}
-		if kept(was, is) {
+		if is != nil && kept(was, is) {
 			return true
 		}
 	}
