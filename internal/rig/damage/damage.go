@@ -3,7 +3,7 @@
 // batches are read, lost offsets are named exactly, no wrong byte is returned,
 // and no file is deleted. Consumer groups are where they were when a commit was
 // acknowledged, the last one unless the end of their log was torn, or say that it
-// is damaged.
+// is damaged, and are where its intact records say after a repair.
 package damage
 
 import (

@@ -202,3 +202,19 @@ func TestTornGroupsLog(t *testing.T) {
 	require.ErrorAs(t, f.judge(c, everyAll), &v)
 	require.Equal(t, invented, v.kind)
 }
+
+// A groups log that is damaged is repaired: what its intact records say holds.
+func TestRepairedGroupsLog(t *testing.T) {
+	f, err := newFixture(true)
+	require.NoError(t, err)
+	s := f.ledger.segments[0]
+	b := append([]byte(nil), s.bytes...)
+	b[s.batches[6].pos+50] ^= 1 // a commit of billing
+	c := change{what: "flipped", files: map[string]entry{s.name: {bytes: b}}}
+	require.NoError(t, f.judge(c, everyAll))
+	f.note("shipping", "orders/2", 9) // as if the last commit were not intact
+	var v *violation
+	require.ErrorAs(t, f.judge(c, everyAll), &v)
+	require.Equal(t, invented, v.kind, "%v", v)
+	require.Contains(t, v.what, "group shipping is at {offset:29")
+}

@@ -18,11 +18,12 @@ import (
 //
 // What cannot be told: in the store that was killed nothing but the log itself
 // says that there is one. Its directory is made by the first commit, and store.json
-// names no partition. So with all of its files gone, or all that is at its
-// durable mark and behind, it is what it was before those commits: groups begin
-// anew or go on where they were earlier, and records come again. In the store
-// that was closed, the checkpoint names the log and where it ended, and the loss
-// is told.
+// names no partition. So if all of its segments are gone, or are under each
+// other's names, so that no header is believed, there is no durable mark: groups
+// begin anew. If the last segment alone is gone, the one before says only that
+// what came before its own last record was durable, and groups go on from the
+// commits in it. Records come again then, and none is left out. In the store that was
+// closed, the checkpoint names the log and where it ended, and the loss is told.
 
 // groupsSegments is how many segments the groups log of a fixture has.
 const groupsSegments = 2

@@ -20,9 +20,14 @@ func (v *visit) groups(uses bool) {
 	switch {
 	case r.Err != nil && !isDamage(r.Err), r.Err != nil && !x.damaged() && !x.unsure:
 		v.say(falseCorruption, "the groups log: %v", r.Err)
-	case r.Err != nil:
+	case r.Err != nil && v.moved == nil:
 		v.refused()
-	case x.damaged():
+		if uses && v.err == nil && !x.unsure {
+			v.repair(x)
+		}
+	case r.Err != nil:
+		v.say(falseCorruption, "the groups log behind a repair: %v", r.Err)
+	case x.damaged() && v.moved == nil:
 		v.say(undetected, "the groups log is taken for sound: want %v", x.items)
 	case x.torn && !v.again && !r.Vouched && r.Cut == nil && v.f.leftover(v.c, v.f.ledger, x):
 		v.say(undetected, "the groups log was cut at %d without a word", x.end)
@@ -60,6 +65,25 @@ func (v *visit) refused() {
 		if err = v.s.DeleteGroup(ctx, r.group); !isDamage(err) {
 			v.say(undetected, "delete group %s in a damaged log: %v", r.group, err)
 		}
+	}
+}
+
+// repair has a damaged groups log repaired: groups are where its intact records
+// say, and go on.
+func (v *visit) repair(x expectation) {
+	if _, err := v.s.RepairGroups(context.Background()); err != nil {
+		v.say(falseCorruption, "%v", err)
+		return
+	}
+	v.moved, v.repaired = standing{}, true
+	for _, it := range x.items {
+		if it.record {
+			v.moved.takes(v.f.written[it.from])
+		}
+	}
+	v.standing(v.moved)
+	if v.err == nil {
+		v.use(x)
 	}
 }
 

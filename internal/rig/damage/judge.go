@@ -18,7 +18,7 @@ import (
 const (
 	everyAppend   = 4  // appends to the partition that was spoiled
 	everyReopen   = 8  // opens the store again
-	everyUse      = 8  // has a group go on, and opens the store again
+	everyUse      = 16 // has groups go on, repaired if need be, and opens the store again
 	everyAll      = 32 // reads every partition, and compares every file
 	everyFull     = 8  // opens with ValidateFull
 	everyNone     = 8  // opens with ValidateNone
@@ -205,6 +205,7 @@ type visit struct {
 	appended []string // segments that may have grown
 	torn     []*part
 	moved    standing // where groups are since they committed more, nil if they did not
+	repaired bool     // the groups log was, which gives up what is damaged
 	err      error
 }
 
@@ -422,6 +423,8 @@ func (v *visit) append(p *part, log *partition.Partition, x expectation) {
 // none.
 func (v *visit) mayChange(name string, was, is []byte, after map[string][]byte) bool {
 	switch {
+	case v.repaired && path.Dir(name) == v.f.ledger.dir:
+		return true
 	case name == "LOCK", name == "store.json", name == "checkpoint", strings.HasSuffix(name, ".index"):
 		return true
 	case !strings.HasSuffix(name, ".log"):
