@@ -28,8 +28,9 @@ type Config struct {
 	// partitions that there are, and stored: later ones begin with their first
 	// record whatever it says.
 	Start StartPolicy
-	// Trimmed is where a member goes on whose next record was trimmed away. It
-	// is told of by an event and by Describe. Zero: Earliest().
+	// Trimmed is where a member goes on whose next record was trimmed away. That
+	// is decided once, stored as a commit, and told of by an event and by
+	// Describe. Zero: Earliest().
 	Trimmed StartPolicy
 
 	// Commit says when positions are committed without being asked to. The

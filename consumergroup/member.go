@@ -49,7 +49,7 @@ type Member struct {
 }
 
 // A claim is a member's right to a partition. It ends when the slot has another
-// one. All of it but the last two fields is guarded by Group.mu.
+// one. All of it but the last three fields is guarded by Group.mu.
 type claim struct {
 	slot   *slot   // immutable
 	member *Member // immutable
@@ -72,6 +72,7 @@ type claim struct {
 
 	reader *partition.Reader // the poller's; nil before the first record is read
 	failed error             // the poller's; for the next Poll
+	leap   *leap             // the poller's; over what is not there, to be stored
 }
 
 func newMember(g *Group, id string, config MemberConfig) *Member {

@@ -1,6 +1,7 @@
 package consumergroup
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,23 +57,26 @@ func TestPollOfAPartitionThatGoesMeanwhile(t *testing.T) {
 	for name, policy := range map[string]CommitPolicy{"manual": {}, "exhausted": {Exhausted: true}, "before hand-out": {BeforeHandOut: true}} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
-				topic := w.topic("orders", 3)
+				topic := w.topic("orders", 3, synced) // it is read from the file
 				g := w.group("g", Config{Topics: []string{"orders"}, Commit: policy})
 				a := join(t, g)
 				require.Empty(t, pollNow(t, a, 0))
 				for _, p := range topic.Partitions {
 					add(t, p, 200) // several segments
 				}
-				require.NoError(t, topic.Partitions[0].Trim(bg, topic.Partitions[0].End()))
 				var b *Member
-				w.report = func() { // of the trim, when the others may have been read
-					w.report = nil
+				w.mem.OnOp(func(op fs.Op) error { // when the others were read
+					if op.Kind != fs.OpReadAt || !strings.Contains(op.Name, "/orders-1-0/") {
+						return nil
+					}
+					w.mem.OnOp(nil)
 					b = join(t, g)
 					time.Sleep(DefaultPollInterval / 2)
 					require.NoError(t, b.Heartbeat())
 					time.Sleep(DefaultPollInterval/2 + time.Second)
 					synctest.Wait()
-				}
+					return nil
+				})
 				a.turn = 1
 				recs, err := a.Poll(bg, 1000)
 				require.NoError(t, err)
@@ -80,7 +84,7 @@ func TestPollOfAPartitionThatGoesMeanwhile(t *testing.T) {
 				for _, rec := range recs {
 					seen[rec.Partition]++
 				}
-				require.Equal(t, map[int]int{1: 200}, seen, "orders/2 went to %s", b.ID())
+				require.Equal(t, map[int]int{0: 200, 1: 200}, seen, "orders/2 went to %s", b.ID())
 				require.NoError(t, a.Commit(bg))
 				require.Equal(t, map[TopicPartition]int{{"orders", 2}: 200}, pollAll(t, b))
 			})

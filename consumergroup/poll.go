@@ -152,6 +152,9 @@ func (m *Member) step(ctx context.Context, most int) ([]record.Record, error) {
 	if most == 0 {
 		return nil, nil
 	}
+	if err := m.goOn(ctx); err != nil {
+		return nil, err
+	}
 	recs, err := m.read(most)
 	if len(recs) > 0 && m.group.config.Commit.BeforeHandOut {
 		if err = m.commitHanded(ctx); err != nil {
@@ -213,7 +216,7 @@ func (m *Member) available(enough int) (n int) {
 	for _, c := range m.active {
 		switch {
 		case c.slot.log.Closed(): // the coordinator will say why
-		case c.failed != nil || c.reader.Err() != nil:
+		case c.failed != nil || c.leap != nil || c.reader.Err() != nil:
 			n++
 		default:
 			n += int(min(int64(enough), c.left()))
@@ -273,7 +276,7 @@ func (m *Member) room(n int) []record.Record {
 // read appends records of the partition to recs, up to its capacity. What ends
 // it early is kept in failed.
 func (c *claim) read(recs []record.Record) []record.Record {
-	if c.failed != nil || c.left() == 0 && c.reader.Err() == nil {
+	if c.failed != nil || c.leap != nil || c.left() == 0 && c.reader.Err() == nil {
 		return recs
 	}
 	n, err := c.reader.ReadBefore(recs[len(recs):cap(recs)], c.slot.log.End())
@@ -291,7 +294,7 @@ func (c *claim) stumble(err error) {
 		// The topic was deleted, or the store is being closed: the coordinator
 		// will say.
 	case errors.As(err, &out):
-		c.failed = c.trimmed(out)
+		c.leap, c.failed = c.behind(out)
 	default:
 		c.failed = err
 	}
@@ -432,7 +435,7 @@ func (m *Member) activate() {
 			continue
 		}
 		if c.reader == nil || c.moved {
-			c.moved, c.failed = false, nil
+			c.moved, c.failed, c.leap = false, nil, nil
 			c.open(c.next)
 		}
 		m.active = append(m.active, c)

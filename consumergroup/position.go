@@ -141,25 +141,73 @@ func (c *claim) open(offset int64) {
 	}
 }
 
-// trimmed has the claim go on where Config.Trimmed says, since its next record
-// is not there any more. One that is behind the end, in a log that lost its
-// end, goes on at the end: what comes next was not read yet.
-func (c *claim) trimmed(e *partition.OffsetError) error {
-	g, log := c.member.group, c.slot.log
-	to := log.End()
-	if e.Offset < e.Start {
-		var err error
-		if to, err = resolve(g.config.Trimmed, log); err != nil {
-			return fmt.Errorf("%w: %w", err, e)
-		}
-		to = max(to, e.Offset) // of a time long ago
+// A leap is where a claim goes on whose next record is not there.
+type leap struct{ from, to int64 }
+
+// behind returns where to go on if e.Offset is not there: where Config.Trimmed
+// says. A claim that is behind the end, in a log that lost its end, goes on at the
+// end: what comes next was not read yet.
+func (c *claim) behind(e *partition.OffsetError) (*leap, error) {
+	log := c.slot.log
+	if e.Offset >= e.Start {
+		return &leap{e.Offset, log.End()}, nil
 	}
-	c.open(to)
-	g.mu.Lock()
-	c.slot.skipped += max(0, to-e.Offset)
-	g.mu.Unlock()
-	g.source.Report(c.slot.tp, "was trimmed before a group read it", &TrimmedError{g.name, c.slot.tp, e.Offset, to})
+	to, err := resolve(c.member.group.config.Trimmed, log)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, e)
+	}
+	return &leap{e.Offset, max(to, e.Offset)}, nil // of a time long ago
+}
+
+// goOn has claims go on behind what is not there. That is stored first: else it
+// would be decided anew for whoever gets the partition next, and Latest would
+// leave out what was handed out meanwhile.
+func (m *Member) goOn(ctx context.Context) error {
+	var leaping []*claim
+	for _, c := range m.active {
+		if c.leap != nil {
+			leaping = append(leaping, c)
+		}
+	}
+	if len(leaping) == 0 {
+		return nil
+	}
+	_, err := m.write(ctx, func() (marks []mark, _ []TopicPartition, _ error) {
+		for _, c := range leaping {
+			if c.slot.claim == c && !c.moved {
+				marks = append(marks, mark{c: c, offset: c.leap.to, seeks: c.seeks})
+			}
+		}
+		return marks, nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range leaping {
+		c.land()
+	}
 	return nil
+}
+
+// land ends a leap, and tells of it. A claim that was lost or moved meanwhile
+// stays where it is: activate ends the leap.
+func (c *claim) land() {
+	g, l := c.member.group, *c.leap
+	g.mu.Lock()
+	stays := c.slot.claim != c || c.moved
+	if !stays {
+		if l.to < l.from {
+			c.next, c.done = l.to, l.to
+		}
+		c.slot.skipped += max(0, l.to-l.from)
+	}
+	g.mu.Unlock()
+	if stays {
+		return
+	}
+	c.leap = nil
+	c.open(l.to)
+	g.source.Report(c.slot.tp, "was trimmed before a group read it", &TrimmedError{g.name, c.slot.tp, l.from, l.to})
 }
 
 // Position returns the offset behind the last record of a partition that Poll

@@ -35,8 +35,7 @@ type world struct {
 	made    byte
 	groups  []*Group
 	reports []error
-	report  func() // nil, or called by Report
-	broken  bool   // closing fails
+	broken  bool // closing fails
 }
 
 func newWorld(t testing.TB) *world { return openWorld(t, fs.NewMem()) }
@@ -178,11 +177,7 @@ func (w *world) Append(ctx context.Context, topic string, rec record.Record) err
 func (w *world) Report(_ TopicPartition, _ string, err error) {
 	w.mu.Lock()
 	w.reports = append(w.reports, err)
-	report := w.report
 	w.mu.Unlock()
-	if report != nil {
-		report()
-	}
 }
 
 // reported returns what was reported since it was called last.

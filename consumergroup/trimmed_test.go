@@ -1,0 +1,71 @@
+package consumergroup
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Where a member goes on behind what was trimmed away is decided once, for whoever
+// gets the partition: what came since was handed out, and not processed for
+// certain.
+func TestTrimmedIsDecidedOnce(t *testing.T) {
+	for _, policy := range []StartPolicy{Earliest(), Latest(), Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))} {
+		t.Run(policy.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				g, a := one(t, w, 1000, Config{Trimmed: policy})
+				log := w.topics["orders"].Partitions[0]
+				require.NoError(t, log.Trim(bg, 950))
+				pollNow(t, a, 1)
+				add(t, log, 10)
+				recs := pollNow(t, a, 1)
+				require.NotEmpty(t, recs)
+				lags, err := g.Lag(bg)
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, lags[0].Committed, log.Start())
+				time.Sleep(DefaultPollInterval + time.Second) // a is fenced, and nothing it was given is committed
+				add(t, log, 10)
+				again := pollNow(t, join(t, g), 0)
+				require.NotEmpty(t, again)
+				require.LessOrEqual(t, again[0].Offset, recs[0].Offset)
+				require.Len(t, w.reported(), 1, "it was decided by the first member")
+			})
+		})
+	}
+}
+
+// A partition that lost its end, to somebody who put back an old copy of it: what
+// comes next was not processed, whatever was committed.
+func TestEndThatWasLost(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, a := one(t, w, 10, Config{})
+		require.NoError(t, w.ledger.Commit(bg, "g", []Committed{{Topic: "orders", TopicID: w.topics["orders"].ID, Offset: 100}}))
+		require.Empty(t, pollNow(t, a, 0))
+		log := w.topics["orders"].Partitions[0]
+		add(t, log, 5)
+		require.Equal(t, []int64{10, 11, 12, 13, 14}, offsets(pollNow(t, a, 0)))
+		require.NoError(t, a.Commit(bg))
+		require.Equal(t, int64(15), w.committed(g, first))
+		require.Equal(t, []error{&TrimmedError{"g", first, 100, 10}}, w.reported())
+	})
+}
+
+// A decision that cannot be stored is none: nothing is handed out, and the next
+// poll tries again.
+func TestTrimmedIsStoredBeforeItIsHandedOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, m := one(t, w, 1000, Config{Trimmed: Latest()})
+		log := w.topics["orders"].Partitions[0]
+		require.NoError(t, log.Trim(bg, 950))
+		goOn := w.stall()
+		for range 3 {
+			require.Empty(t, pollNow(t, m, 0))
+			add(t, log, 1)
+		}
+		require.Empty(t, w.reported())
+		goOn()
+		require.Equal(t, []int64{1000, 1001, 1002}, offsets(pollNow(t, m, 0)), "behind what there was when it was noticed")
+		require.Equal(t, int64(1000), w.committed(g, first))
+	})
+}
