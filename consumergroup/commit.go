@@ -35,11 +35,15 @@ type mark struct {
 // error is a *FencedError that names it, and the rest was. If ctx ends while
 // the disk is waited for, the error is partition.ErrOutcomeUnknown.
 func (m *Member) Commit(ctx context.Context) error {
-	return m.commit(ctx, func() ([]mark, []TopicPartition, error) {
+	err := m.commit(ctx, func() ([]mark, []TopicPartition, error) {
 		gone := m.unsaved
 		m.unsaved = nil
 		return marksLocked(m.claims, func(c *claim) int64 { return c.next }), gone, nil
 	})
+	if err == nil {
+		m.yield()
+	}
+	return err
 }
 
 // CommitRecords commits what is before and with these records, in each of
@@ -238,9 +242,27 @@ func (m *Member) finishCommit(marks []mark, err error) {
 			m.group.moveLocked(c.slot) // it went meanwhile, and waited for this
 		case m.polling && c.revoking:
 			m.changedLocked() // Poll lets it go
-		case !m.polling && (c.told || m.config.OnRevoked == nil):
-			m.tryReleaseLocked(c)
+		default:
+			m.yieldLocked(c)
 		}
+	}
+}
+
+// yield lets go what is to be let go and nothing keeps, also what there was nothing
+// to write of. The member says that it is at no record any more.
+func (m *Member) yield() {
+	m.group.mu.Lock()
+	defer m.group.mu.Unlock()
+	for _, c := range slices.Clone(m.claims) {
+		m.yieldLocked(c)
+	}
+}
+
+// yieldLocked is yield for one claim. Poll and Close let go by themselves, and not
+// before OnRevoked, which may be committing now, has returned.
+func (m *Member) yieldLocked(c *claim) {
+	if !m.polling && !m.closing && (c.told || m.config.OnRevoked == nil) {
+		m.tryReleaseLocked(c)
 	}
 }
 

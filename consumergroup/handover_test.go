@@ -528,3 +528,52 @@ func TestSeekIsWhatCloseCommits(t *testing.T) {
 		require.Equal(t, int64(2), w.committed(g, first))
 	})
 }
+
+// A partition is let go in the owner's next commit, even if there is nothing left to
+// be written.
+func TestACommitOfNothingLetsGo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 5)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		a := join(t, g)
+		pollNow(t, a, 0)
+		require.NoError(t, a.Commit(bg))
+		b := join(t, g)
+		require.Len(t, g.Describe().Handovers, 1)
+		require.NoError(t, a.Commit(bg))
+		require.Equal(t, of("orders", 1), b.Assignment())
+	})
+}
+
+// With BeforeHandOut all is committed that a member is at: only Commit says that it
+// is done with everything.
+func TestACommitOfSomeRecordsKeepsTheOthers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 5)
+		g := w.group("g", Config{Topics: []string{"orders"}, Commit: CommitPolicy{BeforeHandOut: true}})
+		a := join(t, g)
+		recs := pollNow(t, a, 0)
+		b := join(t, g)
+		require.NoError(t, a.CommitRecords(bg, recs[:5]...))
+		require.Empty(t, b.Assignment())
+		require.NoError(t, a.Commit(bg))
+		require.Equal(t, of("orders", 1), b.Assignment())
+	})
+}
+
+// Who commits in OnRevoked may have more to do there.
+func TestCloseLetsGoBehindOnRevoked(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 2), 5)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		var b *Member
+		a := join(t, g, MemberConfig{OnRevoked: func(ctx context.Context, m *Member, tps []TopicPartition) {
+			require.NoError(t, m.Commit(ctx))
+			require.Empty(t, b.Assignment(), "not before OnRevoked returned")
+		}})
+		pollNow(t, a, 0)
+		b = join(t, g)
+		require.NoError(t, a.Close(bg))
+		require.Len(t, b.Assignment(), 2, "now it has everything")
+	})
+}
