@@ -52,7 +52,8 @@ type RunConfig struct {
 	// Attempts is how often a record is tried before it is given up. Zero: 3.
 	Attempts int
 	// Backoff is the time between the first two attempts; it doubles, up to a
-	// minute. The record's lane waits. Zero: 100 ms; 1 ms or more.
+	// minute. The record's lane waits, and the member is alive meanwhile. Zero:
+	// 100 ms; 1 ms or more.
 	Backoff time.Duration
 	// DeadLetter is the topic that records go to that were given up, with the
 	// headers HeaderGroup and those after it added. Once such a record is
@@ -419,12 +420,10 @@ func (r *runner) process(ctx context.Context, rec *record.Record) (done bool, er
 		if attempt == r.config.Attempts {
 			break
 		}
-		select {
-		case <-time.After(backoff):
-		case <-ctx.Done():
+		if !r.rest(ctx, backoff) {
 			return false, nil
 		}
-		backoff = min(2*backoff, maxBackoff)
+		backoff = min(2*backoff, max(backoff, maxBackoff))
 	}
 	if r.config.DeadLetter == "" {
 		return false, &HandlerError{TopicPartition{rec.Topic, rec.Partition}, rec.Offset, r.config.Attempts, err}
@@ -433,6 +432,24 @@ func (r *runner) process(ctx context.Context, rec *record.Record) (done bool, er
 		return false, fmt.Errorf("dead letter: %w", err)
 	}
 	return err == nil, nil
+}
+
+// rest waits between two attempts, and reports whether ctx has not ended. The
+// member is not stuck meanwhile, however long it takes: the handler returned.
+func (r *runner) rest(ctx context.Context, d time.Duration) bool {
+	for most := r.group.config.PollInterval / 2; ; {
+		r.member.Heartbeat() // #nosec G104 -- if it was fenced, ctx has ended
+		if d <= 0 {
+			return true
+		}
+		step := min(d, most)
+		d -= step
+		select {
+		case <-time.After(step):
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func (r *runner) try(ctx context.Context, rec *record.Record) (err error) {

@@ -275,3 +275,32 @@ func TestRunThatIsStuckIsFenced(t *testing.T) {
 		require.Equal(t, int64(-1), w.committed(g, first))
 	})
 }
+
+// A record that is tried again and again is progress, also if no other is
+// processed meanwhile, and however long it rests in between.
+func TestRunIsAliveBetweenAttempts(t *testing.T) {
+	for _, backoff := range []time.Duration{time.Second, 11 * time.Minute} {
+		t.Run(backoff.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				add(t, w.topic("orders", 1).Partitions[0], 1)
+				g := w.group("g", Config{Topics: []string{"orders"}})
+				ctx, cancel := context.WithCancel(bg)
+				began, attempts := time.Now(), 0
+				done := running(ctx, g, RunConfig{Attempts: 20, Backoff: backoff}, func(context.Context, record.Record) error {
+					if attempts++; attempts == 20 {
+						cancel()
+						return nil
+					}
+					return errors.New("down")
+				})
+				require.ErrorIs(t, <-done, context.Canceled)
+				require.Equal(t, int64(1), w.committed(g, first))
+				want := 19 * backoff
+				if backoff < maxBackoff {
+					want = 63*time.Second + 13*maxBackoff // 1, 2, 4, 8, 16, 32 s, then a minute each
+				}
+				require.Equal(t, want, time.Since(began))
+			})
+		})
+	}
+}
