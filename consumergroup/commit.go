@@ -324,7 +324,13 @@ func (m *Member) commitTimer() (due <-chan time.Time, stop func()) {
 // nothing is returned, and the next poll reads it again.
 func (m *Member) commitHanded(ctx context.Context) error {
 	_, err := m.write(ctx, func() ([]mark, []TopicPartition, error) {
-		return marksLocked(m.handed, func(c *claim) int64 { return c.reader.Offset() }), nil, nil
+		marks := marksLocked(m.handed, func(c *claim) int64 { return c.reader.Offset() })
+		for i := range marks {
+			if marks[i].c.moved {
+				marks[i].seeks-- // it was read before the last Seek, which is to be committed yet
+			}
+		}
+		return marks, nil, nil
 	})
 	if err == nil {
 		return nil

@@ -577,3 +577,28 @@ func TestCloseLetsGoBehindOnRevoked(t *testing.T) {
 		require.Len(t, b.Assignment(), 2, "now it has everything")
 	})
 }
+
+// A Seek while a Poll commits what it has read before is not undone by that: what is
+// read from there on is committed, backwards.
+func TestSeekWhileRecordsAreCommittedBeforeHandOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, m := one(t, w, 100, Config{Commit: CommitPolicy{BeforeHandOut: true}})
+		pollNow(t, m, 10)
+		goOn := w.stall()
+		go m.CommitOffsets(bg, Offset{first, 10, []byte("slow")}) //nolint:errcheck // it has the next commit wait
+		synctest.Wait()
+		polled := make(chan []record.Record)
+		go func() {
+			recs, err := m.Poll(bg, 10)
+			require.NoError(t, err)
+			polled <- recs
+		}()
+		synctest.Wait()
+		require.NoError(t, m.Seek(first, partition.Offset(3)))
+		goOn()
+		require.Equal(t, int64(10), (<-polled)[0].Offset)
+		require.Equal(t, int64(20), w.committed(g, first))
+		require.Equal(t, int64(3), pollNow(t, m, 2)[0].Offset)
+		require.Equal(t, int64(5), w.committed(g, first))
+	})
+}
