@@ -137,6 +137,9 @@ const maxInstanceID = 255
 // field.
 func (c Config) withDefaults() (Config, error) {
 	c.Topics = sortedSet(c.Topics)
+	for _, p := range []*StartPolicy{&c.Start, &c.Trimmed} {
+		p.Time = p.Time.UTC().Round(0) // one moment is not two because of its zone
+	}
 	if c.Assignor == nil {
 		c.Assignor = Range()
 	}

@@ -49,7 +49,8 @@ func TestOpenAgainWithOtherTopics(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.topic("orders", 1)
 		w.topic("refunds", 1)
-		g := w.group("g", Config{Topics: []string{"refunds", "orders"}, Pattern: "audit-.*"})
+		at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+		g := w.group("g", Config{Topics: []string{"refunds", "orders"}, Pattern: "audit-.*", Trimmed: Since(at)})
 		join(t, g)
 		_, err := Open("g", w, w.ledger, Config{Topics: []string{"orders"}})
 		require.ErrorIs(t, err, ErrMismatch)
@@ -57,6 +58,7 @@ func TestOpenAgainWithOtherTopics(t *testing.T) {
 		require.ErrorIs(t, g.Matches(Config{Pattern: "audit-.*"}), ErrMismatch)
 		for _, same := range []Config{
 			{}, {Topics: []string{"orders", "refunds"}, Pattern: "audit-.*"}, {PollInterval: DefaultPollInterval, Assignor: Range()},
+			{Trimmed: Since(at.In(time.FixedZone("elsewhere", 3600)))},
 		} {
 			require.NoError(t, g.Matches(same))
 		}
