@@ -58,15 +58,21 @@ func (g *Group) lag(ctx context.Context) ([]Lag, error) {
 		}
 	}
 	g.mu.Unlock()
+	there := lags[:0]
 	for i, s := range slots {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := lags[i].measure(g, s); err != nil {
+		err := lags[i].measure(g, s)
+		if errors.Is(err, ErrClosed) && g.usable() == nil {
+			continue // the topic is being deleted: the group will be told
+		}
+		if err != nil {
 			return nil, err
 		}
+		there = append(there, lags[i])
 	}
-	return lags, nil
+	return there, nil
 }
 
 // measure fills in what the ledger and the partition know.

@@ -84,3 +84,21 @@ func TestDescribe(t *testing.T) {
 		require.NotEmpty(t, g.Describe().Handovers[0].Waits)
 	})
 }
+
+// A topic that is being deleted is closed before the group is told. That is no
+// reason to say nothing of the others, or that the group is closed.
+func TestLagWhileATopicIsDeleted(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 1), 5)
+		going := w.topic("refunds", 1)
+		addAll(t, going, 5)
+		g := w.group("g", Config{Pattern: ".*"})
+		join(t, g)
+		w.broken = true // it is closed twice
+		require.NoError(t, going.Partitions[0].Close())
+		lags, err := g.Lag(bg)
+		require.NoError(t, err)
+		require.Len(t, lags, 1)
+		require.Equal(t, first, lags[0].TopicPartition)
+	})
+}
