@@ -74,6 +74,9 @@ type slot struct {
 // or the source's for a topic that is not there.
 func Open(name string, source Source, l *Ledger, config Config) (*Group, error) {
 	g, err := newGroup(name, source, l, config)
+	if errors.Is(err, ErrMismatch) {
+		return nil, err // it says all that
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open group %s: %w", name, err)
 	}

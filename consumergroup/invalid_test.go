@@ -54,7 +54,7 @@ func TestOpenAgainWithOtherTopics(t *testing.T) {
 		join(t, g)
 		_, err := Open("g", w, w.ledger, Config{Topics: []string{"orders"}})
 		require.ErrorIs(t, err, ErrMismatch)
-		require.EqualError(t, err, `open group g: open group g: topics: it has topics [orders refunds] and pattern "audit-.*", not topics [orders]`)
+		require.EqualError(t, err, `open group g: topics: it has topics [orders refunds] and pattern "audit-.*", not topics [orders]`)
 		require.ErrorIs(t, g.Matches(Config{Pattern: "audit-.*"}), ErrMismatch)
 		for _, same := range []Config{
 			{}, {Topics: []string{"orders", "refunds"}, Pattern: "audit-.*"}, {PollInterval: DefaultPollInterval, Assignor: Range()},
