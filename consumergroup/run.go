@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -56,8 +57,9 @@ type RunConfig struct {
 	// 100 ms; 1 ms or more.
 	Backoff time.Duration
 	// DeadLetter is the topic that records go to that were given up, with the
-	// headers HeaderGroup and those after it added. Once such a record is
-	// acknowledged there, it counts as processed. "": Run ends with a
+	// headers HeaderGroup and those after it added: its MaxRecordBytes should be
+	// 2 KiB more. Once such a record is acknowledged there, it counts as
+	// processed. It must not be one that the group reads. "": Run ends with a
 	// *HandlerError, and the record comes again.
 	DeadLetter string
 	// Pending is how many records are in memory, from Poll until everything
@@ -156,7 +158,7 @@ func (g *Group) runAll(ctx context.Context, config RunConfig, handle Handler) er
 		err = fmt.Errorf("%w handler: nil", ErrInvalid)
 	}
 	if err == nil && config.DeadLetter != "" {
-		_, err = g.source.Topic(config.DeadLetter)
+		err = g.checkDeadLetter(config.DeadLetter)
 	}
 	if err != nil {
 		return err
@@ -172,6 +174,15 @@ func (g *Group) runAll(ctx context.Context, config RunConfig, handle Handler) er
 	m.run = r
 	g.mu.Unlock()
 	return r.run(ctx)
+}
+
+// checkDeadLetter returns why a topic cannot take dead letters.
+func (g *Group) checkDeadLetter(topic string) error {
+	if slices.Contains(g.config.Topics, topic) || g.match != nil && g.match.MatchString(topic) {
+		return fmt.Errorf("%w config: DeadLetter is %s, which the group reads: what fails there would go there again and again", ErrInvalid, topic)
+	}
+	_, err := g.source.Topic(topic)
+	return err
 }
 
 // run starts the workers, polls, and ends everything in turn.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/braidlog/braidlog/partition"
 	"github.com/braidlog/braidlog/record"
 )
 
@@ -200,6 +202,29 @@ func TestRunRetriesAndBuries(t *testing.T) {
 	})
 }
 
+// What is added to a dead letter has the room that is told.
+func TestDeadLettersAreLittleLarger(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		name := strings.Repeat("n", 200)
+		p := w.topic(name, 1).Partitions[0]
+		most := p.Config().MaxRecordBytes
+		_, err := p.Append(bg, record.Record{Value: make([]byte, most)})
+		require.NoError(t, err)
+		small := w.topic("small", 1)
+		dead := w.topic("dead", 1, func(o *partition.Options) { o.MaxRecordBytes, o.SegmentBytes = most+2<<10, 0 })
+		g := w.group(name, Config{Topics: []string{name}})
+		ctx, cancel := context.WithCancel(bg)
+		fails := func(context.Context, record.Record) error { return errors.New(strings.Repeat("e", 1<<20)) }
+		require.ErrorIs(t, g.Run(ctx, RunConfig{DeadLetter: "small"}, fails), partition.ErrTooLarge)
+		require.Zero(t, small.Partitions[0].End())
+		done := running(ctx, g, RunConfig{DeadLetter: "dead"}, fails)
+		time.Sleep(time.Minute)
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		require.Equal(t, int64(1), dead.Partitions[0].End(), "it comes again, and is taken here")
+	})
+}
+
 func TestRunEndsWithWhatNobodyTakes(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		add(t, w.topic("orders", 1).Partitions[0], 20)
@@ -227,6 +252,14 @@ func TestRunRefuses(t *testing.T) {
 		}
 		require.ErrorIs(t, g.Run(bg, RunConfig{}, nil), ErrInvalid)
 		require.ErrorIs(t, g.Run(bg, RunConfig{DeadLetter: "nowhere"}, nothing), errNoTopic)
+		w.topic("orders.dead", 1)
+		all := w.group("all", Config{Topics: []string{"orders"}, Pattern: "orders[.].*"})
+		for _, own := range []string{"orders", "orders.dead"} {
+			err := all.Run(bg, RunConfig{DeadLetter: own}, nothing)
+			require.ErrorIs(t, err, ErrInvalid)
+			require.ErrorContains(t, err, "DeadLetter is "+own+", which the group reads")
+		}
+		require.True(t, all.Describe().Empty)
 		require.Len(t, g.Describe().Members, 1)
 		require.NoError(t, m.Close(bg))
 	})
