@@ -120,7 +120,7 @@ func (l *lanes) finish(t task, done bool, err error) {
 	if l.failed == nil {
 		l.failed = err
 	}
-	if done {
+	if done || t.work.isOver() {
 		l.popLocked(t.lane)
 	}
 }
@@ -159,6 +159,7 @@ type work struct {
 	begun   int64 // behind the last record that was begun
 	running int   // records that are being processed
 	halted  bool  // records from begun on are not begun any more
+	over    bool  // the records are somebody else's, or to be read again
 }
 
 func newWork(next int64) *work { return &work{next: next, done: map[int64]bool{}} }
@@ -237,6 +238,19 @@ func (w *work) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.halted = true
+}
+
+// giveUp is stop, and has records that fail not tried again.
+func (w *work) giveUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.halted, w.over = true, true
+}
+
+func (w *work) isOver() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over
 }
 
 func (w *work) stopped() bool {

@@ -308,7 +308,7 @@ func (r *runner) dispatch(recs []record.Record) bool {
 		}
 		w := r.workOf(c)
 		if rec.Offset < w.end() { // Seek went back
-			w.stop()
+			w.giveUp()
 			w = r.newWork(c)
 		}
 		r.lanes.add(w, rec)
@@ -355,7 +355,7 @@ func (r *runner) advance() {
 	pending := 0
 	for c, w := range r.works {
 		if c.slot.claim != c || c.moved { // it is somebody else's, or Seek moved it
-			w.stop()
+			w.giveUp()
 			delete(r.works, c)
 			continue
 		}
@@ -411,27 +411,27 @@ func (r *runner) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		done, err := r.process(ctx, &t.rec)
+		done, err := r.process(ctx, &t)
 		r.lanes.finish(t, done, err)
 		r.member.poke()
 	}
 }
 
 // process has a record processed, or put with the dead letters. It is not done
-// if ctx ended first.
-func (r *runner) process(ctx context.Context, rec *record.Record) (done bool, err error) {
-	backoff := r.config.Backoff
+// if ctx ended first, or its partition went.
+func (r *runner) process(ctx context.Context, t *task) (done bool, err error) {
+	rec, backoff := &t.rec, r.config.Backoff
 	for attempt := 1; ; attempt++ {
 		if err = r.try(ctx, rec); err == nil {
 			return true, nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || t.work.isOver() {
 			return false, nil // whoever ended it knows
 		}
 		if attempt == r.config.Attempts {
 			break
 		}
-		if !r.rest(ctx, backoff) {
+		if !r.rest(ctx, backoff) || t.work.isOver() {
 			return false, nil
 		}
 		backoff = min(2*backoff, max(backoff, maxBackoff))

@@ -337,3 +337,39 @@ func TestRunIsAliveBetweenAttempts(t *testing.T) {
 		})
 	}
 }
+
+// A record that fails is not tried any more once its partition was taken away: it
+// is somebody else's. The others of the member are gone on with.
+func TestRunGivesUpWhatItLost(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		topic := w.topic("orders", 2)
+		addAll(t, topic, 10)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		ctx, cancel := context.WithCancel(bg)
+		var lost atomic.Bool
+		var late atomic.Int64
+		config := RunConfig{Attempts: 20, Member: MemberConfig{OnLost: func(context.Context, *Member, []TopicPartition) { lost.Store(true) }}}
+		done := running(ctx, g, config, func(_ context.Context, r record.Record) error {
+			if r.Partition == 0 {
+				return nil
+			}
+			if lost.Load() {
+				late.Add(1)
+			}
+			return errors.New("no")
+		})
+		synctest.Wait()
+		b := join(t, g)
+		for !lost.Load() {
+			pollNow(t, b, 0)
+			time.Sleep(time.Second)
+		}
+		require.Len(t, pollNow(t, b, 0), 10)
+		add(t, topic.Partitions[0], 1)
+		time.Sleep(DefaultPollInterval - time.Minute) // b is alive, and there would be several attempts
+		require.Zero(t, late.Load())
+		require.Equal(t, int64(11), w.committed(g, first))
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
+}
