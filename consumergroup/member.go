@@ -69,6 +69,7 @@ type claim struct {
 	high     int64 // the greatest that next was
 	base     int64 // what is committed, or where the group began
 	stored   bool  // base is a commit
+	floor    int64 // where it went on behind what was trimmed: reading does not go back before it
 
 	reader *partition.Reader // the poller's; nil before the first record is read
 	failed error             // the poller's; for the next Poll

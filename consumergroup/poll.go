@@ -436,7 +436,7 @@ func (m *Member) activate() {
 		}
 		if c.reader == nil || c.moved {
 			c.moved, c.failed, c.leap = false, nil, nil
-			c.open(c.next)
+			c.open(max(c.next, c.floor))
 		}
 		m.active = append(m.active, c)
 	}

@@ -199,6 +199,7 @@ func (c *claim) land() {
 		if l.to < l.from {
 			c.next, c.done = l.to, l.to
 		}
+		c.floor = l.to
 		c.slot.skipped += max(0, l.to-l.from)
 	}
 	g.mu.Unlock()
@@ -263,7 +264,7 @@ func (m *Member) seek(tp TopicPartition, start partition.Start) error {
 	if c.slot.claim != c {
 		return fmt.Errorf("%w: %v went to somebody else meanwhile", ErrFenced, tp)
 	}
-	c.next, c.done, c.moved, c.back = n, n, true, true
+	c.next, c.done, c.moved, c.back, c.floor = n, n, true, true, 0
 	c.high = max(c.high, n)
 	c.seeks++
 	m.changedLocked()

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/braidlog/braidlog/partition"
 )
 
 // Where a member goes on behind what was trimmed away is decided once, for whoever
@@ -67,5 +69,25 @@ func TestTrimmedIsStoredBeforeItIsHandedOut(t *testing.T) {
 		goOn()
 		require.Equal(t, []int64{1000, 1001, 1002}, offsets(pollNow(t, m, 0)), "behind what there was when it was noticed")
 		require.Equal(t, int64(1000), w.committed(g, first))
+	})
+}
+
+// What was stored stays where to go on, also if what was read from there on could
+// not be handed out.
+func TestTrimmedStaysDecided(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g, m := one(t, w, 1000, Config{Trimmed: Latest(), Commit: CommitPolicy{BeforeHandOut: true}})
+		log := w.topics["orders"].Partitions[0]
+		require.NoError(t, log.Trim(bg, 950))
+		require.Empty(t, pollNow(t, m, 0))
+		require.Equal(t, int64(1000), w.committed(g, first))
+		add(t, log, 3)
+		goOn := w.stall()
+		require.Empty(t, pollNow(t, m, 0))
+		goOn()
+		require.Equal(t, []int64{1000, 1001, 1002}, offsets(pollNow(t, m, 0)))
+		require.Len(t, w.reported(), 1)
+		require.NoError(t, m.Seek(first, partition.Offset(960)))
+		require.Equal(t, int64(960), pollNow(t, m, 1)[0].Offset, "there is no way back but Seek")
 	})
 }
