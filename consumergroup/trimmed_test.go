@@ -1,6 +1,8 @@
 package consumergroup
 
 import (
+	"context"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -89,5 +91,33 @@ func TestTrimmedStaysDecided(t *testing.T) {
 		require.Len(t, w.reported(), 1)
 		require.NoError(t, m.Seek(first, partition.Offset(960)))
 		require.Equal(t, int64(960), pollNow(t, m, 1)[0].Offset, "there is no way back but Seek")
+	})
+}
+
+// Run processes what it has in memory, whatever is trimmed meanwhile, and goes on
+// behind the trim.
+func TestTrimOvertakesRun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		log := w.topic("orders", 1).Partitions[0]
+		add(t, log, 1000)
+		g := w.group("g", Config{Topics: []string{"orders"}, Trimmed: Latest()})
+		seen := newWitness()
+		ctx, cancel := context.WithCancel(bg)
+		done := running(ctx, g, RunConfig{Workers: 2, Pending: 20}, seen.handler(rand.New(rand.NewPCG(1, 1))))
+		time.Sleep(2 * time.Second)
+		require.NoError(t, log.Trim(bg, 950))
+		time.Sleep(time.Hour)
+		add(t, log, 30)
+		time.Sleep(time.Hour)
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		require.Empty(t, seen.wrong)
+		require.Zero(t, seen.repeats())
+		require.Equal(t, log.End(), w.committed(g, first))
+		var trimmed *TrimmedError
+		reports := w.reported()
+		require.Len(t, reports, 1)
+		require.ErrorAs(t, reports[0], &trimmed)
+		require.Equal(t, trimmed.From+log.End()-trimmed.To, int64(seen.count()), "everything but what is told of")
 	})
 }
