@@ -177,7 +177,7 @@ func (o *Offset) check(log *partition.Partition) error {
 		return &partition.OffsetError{Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, Start: 0, End: end + 1, Op: "commit"}
 	}
 	if n := len(o.Metadata); n > MaxMetadataBytes {
-		return &partition.SizeError{What: "metadata", Bytes: n, Most: MaxMetadataBytes}
+		return &partition.SizeError{What: "metadata of " + o.String(), Bytes: n, Most: MaxMetadataBytes}
 	}
 	return nil
 }

@@ -99,6 +99,19 @@ func TestMembersRefuse(t *testing.T) {
 		require.ErrorIs(t, m.CommitOffsets(bg, Offset{first, -1, nil}), partition.ErrOffsetOutOfRange)
 		require.Equal(t, int64(-1), w.committed(g, first), "no change of state")
 
+		for says, err := range map[string]error{
+			"pause member-000001: invalid partition: member-000001 does not have orders/3":                m.Pause(first, TopicPartition{"orders", 3}),
+			"resume member-000001: invalid partition: member-000001 does not have orders/3":               m.Resume(TopicPartition{"orders", 3}),
+			"seek member-000001 to first: invalid partition: member-000001 does not have orders/3":        m.Seek(TopicPartition{"orders", 3}, partition.First()),
+			"commit of member-000001 in group g: commit orders/0: offset 11 is out of range [0, 11)":      m.CommitOffsets(bg, Offset{first, 11, nil}),
+			"commit of member-000001 in group g: metadata of orders/0 of 5000 bytes is larger than 4096":  m.CommitOffsets(bg, Offset{first, 1, make([]byte, 5000)}),
+			"reset group g to first: invalid partition: the group does not read orders/3":                 g.Reset(bg, partition.First(), TopicPartition{"orders", 3}),
+			"poll member-000001 of group g: invalid number of records: -1":                                second(m.Poll(bg, -1)),
+			"commit of member-000001 in group g: invalid partition: member-000001 does not have orders/3": m.CommitRecords(bg, other),
+		} {
+			require.EqualError(t, err, says)
+		}
+
 		polling := make(chan error)
 		go func() {
 			_, err := m.Poll(bg, 0)

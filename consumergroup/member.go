@@ -121,17 +121,27 @@ func (m *Member) Heartbeat() error {
 // Pause has Poll return nothing from partitions until Resume. They stay the
 // member's; one that it does not have is ErrInvalid, and none is paused. A
 // partition that moves is not paused for its new owner.
-func (m *Member) Pause(partitions ...TopicPartition) error { return m.setPaused(true, partitions) }
+func (m *Member) Pause(partitions ...TopicPartition) error {
+	if err := m.setPaused(true, partitions); err != nil {
+		return fmt.Errorf("pause %s: %w", m.id, err)
+	}
+	return nil
+}
 
 // Resume undoes Pause.
-func (m *Member) Resume(partitions ...TopicPartition) error { return m.setPaused(false, partitions) }
+func (m *Member) Resume(partitions ...TopicPartition) error {
+	if err := m.setPaused(false, partitions); err != nil {
+		return fmt.Errorf("resume %s: %w", m.id, err)
+	}
+	return nil
+}
 
 func (m *Member) setPaused(paused bool, partitions []TopicPartition) error {
 	m.group.mu.Lock()
 	defer m.group.mu.Unlock()
 	claims, err := m.claimsLocked(partitions)
 	if err != nil {
-		return fmt.Errorf("pause or resume %s: %w", m.id, err)
+		return err
 	}
 	for _, c := range claims {
 		c.paused = paused
