@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/partition"
@@ -57,6 +58,9 @@ func Number(rec *braidlog.Record, sent []braidlog.Record) int {
 // still be over the limit.
 const maxLineBytes = partition.DefaultMaxRecordBytes
 
+// byteOrderMark is what some editors put before the first line.
+var byteOrderMark = []byte("\uFEFF")
+
 func parse(name string, r io.Reader, field string) (recs []braidlog.Record, err error) {
 	var id [16]byte
 	rand.Read(id[:8]) // never fails
@@ -65,7 +69,11 @@ func parse(name string, r io.Reader, field string) (recs []braidlog.Record, err 
 	n := 0
 	for lines.Scan() {
 		n++
-		line := bytes.TrimSpace(lines.Bytes())
+		line := lines.Bytes()
+		if n == 1 {
+			line = bytes.TrimPrefix(line, byteOrderMark)
+		}
+		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
 		}
@@ -94,7 +102,8 @@ func parse(name string, r io.Reader, field string) (recs []braidlog.Record, err 
 // as its JSON.
 func keyOf(line []byte, field string) ([]byte, error) {
 	if line[0] != '{' {
-		return nil, fmt.Errorf("want a JSON object, it begins with %q", line[0])
+		begin, _ := utf8.DecodeRune(line)
+		return nil, fmt.Errorf("want a JSON object, it begins with %q", begin)
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(line, &object); err != nil {

@@ -33,6 +33,9 @@ func TestKeys(t *testing.T) {
 	require.Equal(t, []string{"a", `{"id":"a"}`, "[1,2]", `{"id": [1, 2]}`, "7", `{"id":7}`}, got)
 	_, err = Load(file, "name")
 	require.EqualError(t, err, file+`, line 1: there is no field "name"`)
+	require.NoError(t, os.WriteFile(file, []byte("\uFEFF{\"id\":\"a\"}\nключ"), 0o600))
+	_, err = Load(file, "id")
+	require.EqualError(t, err, file+", line 2: want a JSON object, it begins with 'к'")
 	_, err = Load(file+"x", "id")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
