@@ -189,7 +189,7 @@ func (w *work) end() int64 {
 func (w *work) start(offset int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.halted && offset >= w.begun {
+	if w.over || w.halted && offset >= w.begun {
 		return false
 	}
 	w.begun = max(w.begun, offset+1)
@@ -240,7 +240,7 @@ func (w *work) stop() {
 	w.halted = true
 }
 
-// giveUp is stop, and has records that fail not tried again.
+// giveUp has no record begun any more, and those that fail not tried again.
 func (w *work) giveUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -263,8 +263,8 @@ func (w *work) stopped() bool {
 func (w *work) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running > 0 {
-		return false
+	if w.running > 0 || w.over {
+		return w.running == 0
 	}
 	for _, o := range w.offsets {
 		if o < w.begun && !w.done[o] {

@@ -435,6 +435,9 @@ func (m *Member) activate() {
 			continue
 		}
 		if c.reader == nil || c.moved {
+			if m.run != nil && !m.run.clearLocked(c) {
+				continue
+			}
 			c.moved, c.failed, c.leap = false, nil, nil
 			c.open(max(c.next, c.floor))
 		}

@@ -355,8 +355,11 @@ func (r *runner) advance() {
 	pending := 0
 	for c, w := range r.works {
 		if c.slot.claim != c || c.moved { // it is somebody else's, or Seek moved it
-			w.giveUp()
-			delete(r.works, c)
+			if r.clearLocked(c) {
+				m.changedLocked()
+			} else {
+				pending += w.pending()
+			}
 			continue
 		}
 		n, done := w.prefix()
@@ -377,6 +380,22 @@ func (r *runner) advance() {
 	if m.waiting || r.lanes.progressed() {
 		m.progress = time.Now()
 	}
+}
+
+// clearLocked gives up what was polled of a claim, and reports whether nothing of
+// it is being processed any more. Only then is it read elsewhere: two records of a
+// key would be processed at a time. Whoever finishes the last one wakes the member.
+func (r *runner) clearLocked(c *claim) bool {
+	w := r.works[c]
+	if w == nil {
+		return true
+	}
+	w.giveUp()
+	if c.slot.claim == c && !w.idle() {
+		return false
+	}
+	delete(r.works, c)
+	return true
 }
 
 // busy reports whether records of a claim are being processed that are to be

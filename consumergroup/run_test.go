@@ -373,3 +373,31 @@ func TestRunGivesUpWhatItLost(t *testing.T) {
 		require.ErrorIs(t, <-done, context.Canceled)
 	})
 }
+
+// A Seek while records are being processed waits for those, not for the ones
+// behind them: still one of a key at a time.
+func TestRunSeeks(t *testing.T) {
+	for _, to := range []partition.Start{partition.First(), partition.Offset(15), partition.Offset(40)} {
+		t.Run(to.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				add(t, w.topic("orders", 1).Partitions[0], 50)
+				g := w.group("g", Config{Topics: []string{"orders"}})
+				members := make(chan *Member, 1)
+				seen := newWitness()
+				ctx, cancel := context.WithCancel(bg)
+				done := running(ctx, g, RunConfig{Workers: 4, Pending: 30, Member: MemberConfig{
+					OnAssigned: func(_ context.Context, m *Member, _ []TopicPartition) { members <- m },
+				}}, seen.handler(rand.New(rand.NewPCG(1, 2))))
+				time.Sleep(3 * time.Second)
+				require.NoError(t, (<-members).Seek(first, to))
+				time.Sleep(time.Hour)
+				cancel()
+				require.ErrorIs(t, <-done, context.Canceled)
+				require.Empty(t, seen.wrong)
+				require.Equal(t, int64(50), w.committed(g, first))
+				require.Equal(t, to != partition.Offset(40), seen.count() == 50, "what is between is left out")
+				require.Equal(t, to != partition.Offset(40), seen.repeats() > 0)
+			})
+		})
+	}
+}
