@@ -79,8 +79,8 @@ func (e *CorruptError) same(other *CorruptError) bool {
 func (e *CorruptError) Unwrap() error { return e.Cause }
 
 // A GapError names offsets that hold no records and never will: a power cut
-// may have taken them, or a repair gave them up. In an archive they may have
-// been trimmed without being archived.
+// or a failed sync may have taken them, or a repair gave them up. In an archive
+// they may have been trimmed without being archived.
 type GapError struct {
 	Topic     string
 	Partition int

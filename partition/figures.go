@@ -169,7 +169,7 @@ func (p *Partition) syncFile(f fs.File) error {
 		p.figures.longestSync.Store(took)
 	}
 	if err != nil {
-		return &syncError{err}
+		return p.syncFailed(err)
 	}
 	return nil
 }

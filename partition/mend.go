@@ -56,7 +56,7 @@ func (p *Partition) mend(f *finding, torn *spot) error {
 	}
 	if p.level() != Sync && !p.opts.SameBoot && !p.opts.closedWell() && f.newest >= 0 && !p.skipped {
 		if err := p.skip(f); err != nil {
-			return fmt.Errorf("begin a segment behind what a power cut may have taken: %w", err)
+			return fmt.Errorf("begin a segment behind what a power cut or a failed sync may have taken: %w", err)
 		}
 	}
 	p.skipped = true
@@ -396,7 +396,7 @@ func (p *Partition) settleTime() (err error) {
 }
 
 // skip begins a segment behind every offset that anybody can have seen before
-// the power went: at most two segments were unsynced, so at most those behind
+// the power went or a sync failed: at most two segments were unsynced, so at most those behind
 // the newest one found are gone.
 func (p *Partition) skip(f *finding) error {
 	if err := p.begin(context.Background()); err != nil {
@@ -424,7 +424,7 @@ func (p *Partition) skip(f *finding) error {
 	p.visible.Store(to)
 	p.durable.Store(to)
 	p.witness = to
-	p.emit(Event{Kind: Recovered, From: from, To: to, What: "skips what a power cut may have taken", Err: gap})
+	p.emit(Event{Kind: Recovered, From: from, To: to, What: "skips what a power cut or a failed sync may have taken", Err: gap})
 	return nil
 }
 

@@ -165,8 +165,8 @@ type Options struct {
 	// committed: at level Sync everything below was durable.
 	Committed int64
 	// SameBoot says that the machine did not restart since the partition was
-	// last written, so that the operating system still has what was written
-	// and not synced. False, the safe answer, leaves a gap in the offsets at
+	// last written, and no sync failed (SharedOptions.SyncFailed), so that the
+	// operating system still has what was written and not synced. False, the safe answer, leaves a gap in the offsets at
 	// levels Interval and OS after an unclean end.
 	SameBoot bool
 

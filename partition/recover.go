@@ -27,7 +27,7 @@ type Recovery struct {
 	Cut       *Cut            // what a crash left torn, nil if nothing
 	Lost      []*CorruptError // damage: records that were durable and cannot be read
 	Rewritten int64           // bytes written again, since only the page cache was sure to have them
-	Gap       *GapError       // offsets skipped, since a power cut may have taken their records
+	Gap       *GapError       // offsets skipped, since a power cut or a failed sync may have taken their records
 	Ahead     time.Duration   // how far the last record's time is ahead of the clock, if over an hour
 	Err       error           // why the partition could not be opened, nil if it was
 }
@@ -281,8 +281,9 @@ func (f *finding) linked(i int) bool {
 }
 
 // closedWell reports whether the checkpoint says where the partition ends: then
-// no power cut can have taken offsets that were given out, whatever else is to be
-// read or is found to be wrong.
+// neither a power cut nor a failed sync, of another partition of the store, can
+// have taken offsets that were given out, whatever else is to be read or is found
+// to be wrong.
 func (o *Options) closedWell() bool {
 	return o.Clean && o.Checkpoint != nil && o.Checkpoint.Position >= segment.FirstFrame
 }

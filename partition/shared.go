@@ -45,6 +45,13 @@ type SharedOptions struct {
 	// Begin is called before the first change that any partition makes, and
 	// may be called again. It returns the epoch for what is written. Nil: 0.
 	Begin func() (epoch uint32, err error)
+	// SyncFailed is called when a sync failed of a partition below level Sync,
+	// before anybody hears of the failure. The kernel may have thrown away what
+	// readers saw, as a power cut does: whoever keeps what Options.SameBoot is to
+	// say must say false at the next Open, of all partitions. It may be called
+	// again, by several goroutines, and may wait for I/O; it must not wait for a
+	// partition. Nil: nobody is told.
+	SyncFailed func()
 	// Clock tells the time; nil starts one.
 	Clock *clock.Clock
 	// NewID makes the ids of segments; nil is meta.NewID.
@@ -61,6 +68,7 @@ type Shared struct {
 	files     *segment.Files
 	clock     *clock.Clock
 	begin     func() (uint32, error)
+	failed    func() // a sync did, below level Sync
 	newID     func() meta.ID
 	forceHeap bool
 	syncs     chan struct{} // one place for each sync in flight
@@ -94,6 +102,9 @@ func NewShared(o SharedOptions) (*Shared, error) {
 	if o.Begin == nil {
 		o.Begin = func() (uint32, error) { return 0, nil }
 	}
+	if o.SyncFailed == nil {
+		o.SyncFailed = func() {}
+	}
 	if o.Clock == nil {
 		o.Clock = clock.Start()
 	}
@@ -104,6 +115,7 @@ func NewShared(o SharedOptions) (*Shared, error) {
 		fs:        o.FS,
 		clock:     o.Clock,
 		begin:     o.Begin,
+		failed:    o.SyncFailed,
 		newID:     o.NewID,
 		forceHeap: o.ForceHeap,
 		syncs:     make(chan struct{}, maxSyncs),

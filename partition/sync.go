@@ -140,6 +140,15 @@ type syncError struct{ error }
 
 func (e *syncError) Unwrap() error { return e.error }
 
+// syncFailed tells of a sync that was tried and failed, where readers may have
+// seen what it was to make durable. The caller holds no lock.
+func (p *Partition) syncFailed(err error) error {
+	if p.level() != Sync {
+		p.shared.failed()
+	}
+	return &syncError{err}
+}
+
 // untried reports whether an error of making something durable says that it
 // was not tried, since there is not enough of something: it can be tried again.
 func untried(err error) bool {
@@ -154,7 +163,7 @@ func (p *Partition) syncDir() error {
 		err = p.dir.Sync(".")
 	}
 	if err != nil && !fs.IsNoFiles(err) {
-		return &syncError{err}
+		return p.syncFailed(err)
 	}
 	return err // the directory could not be opened
 }
