@@ -72,7 +72,8 @@ type epochFile struct {
 	begun    bool // the epoch was raised since Open
 	ended    bool // guarded by mu; the store is closed: nothing is written any more
 	settled  bool // guarded by mu; every partition is past what a power cut can have taken
-	sameBoot bool // immutable: the machine did not restart since it was last raised
+	reverted bool // guarded by mu; a sync failed: what readers saw may be gone without a power cut
+	sameBoot bool // immutable: the machine did not restart since it was last raised, and no sync failed
 	vouched  bool // immutable: the checkpoint is of this epoch
 }
 
@@ -166,7 +167,7 @@ func open(path string, o Options) (s *Store, err error) {
 	s.keeper.ctx, s.keeper.stop = context.WithCancel(context.Background())
 	s.callback = newCallback(o.OnEvent, s.log, o.clock)
 	s.shared, err = partition.NewShared(partition.SharedOptions{
-		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, Clock: o.clock, NewID: o.newID, ForceHeap: o.forceHeap,
+		FS: o.fs, MaxOpenFiles: o.MaxOpenFiles, Begin: s.begin, SyncFailed: s.forgetBoot, Clock: o.clock, NewID: o.newID, ForceHeap: o.forceHeap,
 	})
 	if err != nil {
 		return nil, err
@@ -302,14 +303,45 @@ func (s *Store) begin() (epoch uint32, err error) {
 }
 
 // boot returns the boot id to be stored. As long as some partition may still
-// give out offsets that a power cut took, it is "": if the process ends now,
-// the next open must not take what it finds for what this boot wrote. The
-// caller holds s.file.mu.
+// give out offsets that a power cut took, and once a sync failed, it is "": if
+// the process ends now, the next open must not take what it finds for what this
+// boot wrote. The caller holds s.file.mu.
 func (s *Store) boot() string {
-	if !s.file.settled {
+	if !s.file.settled || s.file.reverted {
 		return ""
 	}
 	return s.cfg.fs.BootID()
+}
+
+// forgetBoot is told that a sync failed below level Sync. The kernel may have
+// thrown away what readers saw, so the next open has to skip as after a power
+// cut. That is made durable here and now: who hears of the failure may end the
+// process.
+func (s *Store) forgetBoot() {
+	f := &s.file
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.reverted {
+		f.reverted = true
+		s.storeNoBootLocked()
+	}
+}
+
+// storeNoBootLocked takes the boot id out of store.json. If that fails it is told
+// and no more: what failed before is what matters to the caller. The caller
+// holds s.file.mu.
+func (s *Store) storeNoBootLocked() {
+	f := &s.file
+	if f.data.Boot == "" {
+		return
+	}
+	next := f.data // the epoch too: a checkpoint is as good as it was
+	next.Boot = ""
+	if err := meta.Write(s.dir, storeFile, &next); err != nil {
+		s.warn("", "the boot could not be forgotten after a failed sync", err)
+		return
+	}
+	f.data.Boot = "" // and nothing else: the store's id is read without the lock
 }
 
 // settle is called when all partitions were opened.
@@ -619,7 +651,7 @@ func (s *Store) close() error {
 	s.closed = true
 	err := s.closeLogs()
 	s.shared.Close()
-	s.file.end()
+	s.endFile()
 	if !s.cfg.ReadOnly {
 		err = errors.Join(err, s.writeCheckpoint())
 	}
@@ -660,16 +692,23 @@ func (s *Store) closeLogs() error {
 	return errors.Join(err, errors.Join(errs...))
 }
 
-// end keeps begin from changing anything, and waits for one that does: who opens
-// the directory next has store.json to himself.
-func (f *epochFile) end() {
+// endFile keeps begin from changing anything, and waits for one that does: who
+// opens the directory next has store.json to himself. A boot that could not be
+// forgotten is forgotten now, if that is possible by now.
+func (s *Store) endFile() {
+	f := &s.file
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.reverted {
+		s.storeNoBootLocked()
+	}
 	f.ended = true
 }
 
 // writeCheckpoint writes where every partition ended that was closed well. If
-// nothing was written since the last one, that one stays.
+// nothing was written since the last one, that one stays. It holds after a failed
+// sync too: a partition that failed has no position in it and skips at the next
+// open, and the others made durable all that anybody saw in them.
 func (s *Store) writeCheckpoint() error {
 	f := &s.file
 	if f.vouched && !f.begun {
