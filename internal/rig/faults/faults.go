@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,6 +223,28 @@ func (i *injector) hook(op fs.Op) error {
 	return err
 }
 
+// reverted reports whether a sync failed and may have taken back what was
+// written.
+func (i *injector) reverted() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.Error == reverted && len(i.failed) > 0
+}
+
+// stuck reports whether store.json could not be written after such a sync, since
+// all later ones failed too. What readers saw is forgotten then if the process
+// ends before a Close that finds the disk in order: nothing but a file tells the
+// next process, and the disk takes none.
+func (i *injector) stuck() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.Error != reverted || !i.On {
+		return false
+	}
+	segment := slices.IndexFunc(i.failed, func(op fs.Op) bool { return strings.HasSuffix(op.Name, ".log") })
+	return segment >= 0 && slices.ContainsFunc(i.failed[segment:], func(op fs.Op) bool { return strings.Contains(op.Name, "store.json") })
+}
+
 // play plays a script with a fault, and judges what is left.
 func play(f Fault, seed uint64, r *report.Report) {
 	h, err := history.Parse(f.Script)
@@ -230,7 +253,7 @@ func play(f Fault, seed uint64, r *report.Report) {
 	}
 	i := &injector{Fault: f}
 	w := history.NewWorld(h, i.hook)
-	w.Forgets = f.Error == reverted
+	w.Reverted, w.Stuck = i.reverted, i.stuck
 	w.Play(nil)
 	i.mu.Lock()
 	i.over = true
@@ -251,6 +274,9 @@ func play(f Fault, seed uint64, r *report.Report) {
 		}
 	}
 	j.disk(ended.Mem, ended.Known, true, "closed, and opened again")
+	if i.stuck() {
+		crashed.Known = crashed.Known.Forgiving()
+	}
 	j.disk(crashed.Mem.Kill(), crashed.Known, true, "killed")
 	l := crashed.Mem.PowerLoss(fs.WeakDisk)
 	rng := rand.New(rand.NewPCG(seed, uint64(f.N)))
@@ -288,11 +314,8 @@ func (j *judge) disk(m *fs.Mem, k *history.Known, killed bool, at string) {
 	x := history.Examiner{Heap: j.h.Heap, Depth: 1, Unsynced: killed}
 	e := x.Examine(m)
 	v := e.Violation
-	if j.Error == reverted {
-		// What was written and could not be synced may be gone without a power
-		// loss.
-		k, killed = k.Forgiving(), false
-	}
+	// What was written and could not be synced may be gone without a power loss.
+	killed = killed && j.Error != reverted
 	if v == nil {
 		v = k.Judge(e.Found, killed)
 	}

@@ -88,9 +88,10 @@ func (k *Known) clone() *Known {
 	return c
 }
 
-// Forgiving returns what is left of the promises when a sync failed and the
-// kernel threw away what had not been synced: readers have seen what is gone,
-// and its offsets are given out again.
+// Forgiving returns what is left of the promises when a sync failed, the kernel
+// threw away what had not been synced, and store.json could not be written: readers
+// have seen what is gone, nothing on disk tells of it, and its offsets are given
+// out again.
 func (k *Known) Forgiving() *Known {
 	c := k.clone()
 	for i := range c.Lives {

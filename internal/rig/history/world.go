@@ -33,9 +33,12 @@ var epoch = time.Unix(1_700_000_000, 0)
 // goroutine plays a history in it.
 type World struct {
 	History
-	// Forgets says that a failed sync may take back what was written: what is not
-	// there when the store is opened again is gone.
-	Forgets bool
+	// Reverted, if not nil, is asked whether a sync failed that may have taken back
+	// what was written: what is not there when the store is opened again is gone.
+	Reverted func() bool
+	// Stuck, if not nil, is asked whether the store could not write down that one
+	// did: then offsets that readers have seen are given out again.
+	Stuck func() bool
 
 	clock  *clock.Clock
 	ids    *rand.Rand
@@ -193,7 +196,10 @@ func (w *World) open() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.known.Opened = true
-	if w.Forgets {
+	if w.Stuck != nil && w.Stuck() {
+		w.known = *w.known.Forgiving()
+	}
+	if w.Reverted != nil && w.Reverted() {
 		w.forgetLocked()
 	}
 	for _, r := range s.Recovery().Topics {
@@ -214,7 +220,6 @@ func (w *World) open() bool {
 func (w *World) forgetLocked() {
 	f, v := Read(w.store)
 	if l := w.known.last(); v == nil && l != nil && len(f.Parts) == len(l.Parts) {
-		w.known = *w.known.Forgiving()
 		w.known.settle(f)
 	}
 }
