@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/braidlog/braidlog"
@@ -154,17 +155,25 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 		_ = s.Close() // what was found first counts
 		return f, v
 	}
-	again := hash&2 != 0
-	if again {
-		if s, v = x.reopen(s, m, ids, f); v != nil {
-			return f, v
-		}
-	}
-	if v = appendTo(s, f); v != nil {
+	now, v := f.mend(s)
+	if v != nil {
 		_ = s.Close() // what was found first counts
 		return f, v
 	}
-	want := f.With(oneMore)
+	for i := range f.Parts {
+		f.Parts[i].Next = now.Parts[i].End
+	}
+	again := hash&2 != 0
+	if again {
+		if s, v = x.reopen(s, m, ids, now); v != nil {
+			return f, v
+		}
+	}
+	if v = appendTo(s, now); v != nil {
+		_ = s.Close() // what was found first counts
+		return f, v
+	}
+	want := now.With(oneMore, slices.Contains(s.Groups(), groupName))
 	keep := hash&4 != 0
 	left := m.Crash(func() bool { return keep })
 	if again {
@@ -183,7 +192,7 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 	case v != nil:
 		v.Text = "one more appended, then the power lost: " + v.Text
 		return f, v
-	case !want.sameEntries(g):
+	case !want.sameEntries(g), !want.sameCommits(g):
 		v = violation(Lost, "one more appended, then the power lost: %v, want %v", g.Parts, want.Parts)
 	}
 	if err := s.Close(); err != nil && v == nil {
@@ -235,6 +244,9 @@ func (x *Examiner) lose(m *rigfs.Mem, ids *rand.Rand, f *Found, hash uint64) *Vi
 	if t, err := s.Topic(topicName); err == nil && t.Config().Durability == braidlog.Sync && !f.Begins(g) {
 		v = violation(Lost, "a reader saw %v, then the power was lost: %v", f.Parts, g.Parts)
 	}
+	if v == nil && !f.sameCommits(g) {
+		v = violation(Lost, "commits were seen in %v, then the power was lost: %v", f.Parts, g.Parts)
+	}
 	if err := s.Close(); err != nil && v == nil {
 		v = violation(FalseCorruption, "%v", err)
 	}
@@ -262,7 +274,8 @@ func (x *Examiner) openSame(m *rigfs.Mem, ids *rand.Rand, want *Found) (*braidlo
 	return s, v
 }
 
-// appendTo appends a record to each partition and makes it durable.
+// appendTo appends a record to each partition and makes it durable; if there is
+// a group, it commits everything.
 func appendTo(s *braidlog.Store, f *Found) *Violation {
 	if len(f.Parts) == 0 {
 		return nil
@@ -280,7 +293,10 @@ func appendTo(s *braidlog.Store, f *Found) *Violation {
 			return violation(Reused, "appended at %d, the end was %d", pos.Offset, f.Parts[i].End)
 		}
 	}
-	if err = t.Sync(bg); err != nil {
+	if err = t.Sync(bg); err == nil {
+		err = commitAll(s, t)
+	}
+	if err != nil {
 		return violation(FalseCorruption, "%v", err)
 	}
 	return nil
@@ -297,7 +313,15 @@ func ExamineBackup(m *rigfs.Mem, b *Backup) *Violation {
 	case err != nil:
 		return violation(FalseCorruption, "a backup that was not finished: %v", err)
 	}
-	defer s.Close() // #nosec G104 -- it was only read
+	if b.Known.committed() { // who only reads is not told of commits
+		if err = s.Close(); err == nil {
+			s, err = openOn(b.Path, braidlog.Options{}, testhook.World{FS: m.Kill(), Clock: clock.Still(epoch)})
+		}
+		if err != nil {
+			return violation(FalseCorruption, "a backup, in earnest: %v", err)
+		}
+	}
+	defer s.Close() // #nosec G104 -- nobody goes on with it
 	f, v := Read(s)
 	if v == nil {
 		v = b.Known.Judge(f, true)

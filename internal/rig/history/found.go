@@ -19,6 +19,9 @@ type Found struct {
 type FoundPart struct {
 	Start, End int64
 	Entries    []Entry
+	Next       int64  // where appends go on: End, or behind what a repair skipped; 0: nobody tried
+	Lost       []Span // what readers are told to be damaged, or to have been given up
+	Committed  int64  // up to where the group committed; 0: nowhere; or notTold
 }
 
 // An Entry is a record that was read.
@@ -27,7 +30,7 @@ type Entry struct {
 	Number int
 }
 
-// Read reads everything, which must be intact.
+// Read reads everything. Damage is taken down, and nothing else may be wrong.
 func Read(s *braidlog.Store) (*Found, *Violation) {
 	f := &Found{}
 	if names := s.Topics(); len(names) > 1 || len(names) == 1 && names[0] != topicName {
@@ -49,12 +52,12 @@ func Read(s *braidlog.Store) (*Found, *Violation) {
 			return f, v
 		}
 	}
-	return f, nil
+	return f, f.readCommits(s, t)
 }
 
 func (f *FoundPart) read(p *partition.Partition) *Violation {
-	if r := p.Recovery(); r.Err != nil || len(r.Lost) > 0 {
-		return violation(FalseCorruption, "opening found %v, lost %v", r.Err, r.Lost)
+	if err := p.Recovery().Err; err != nil {
+		return violation(FalseCorruption, "opening found %v", err)
 	}
 	r := p.NewReader(partition.First())
 	defer r.Close() // #nosec G104 -- it gives memory back
@@ -64,6 +67,8 @@ func (f *FoundPart) read(p *partition.Partition) *Violation {
 		case err == partition.ErrEnd:
 			f.Start, f.End = p.Start(), p.End()
 			return nil
+		case err != nil && f.lost(err):
+			continue
 		case err != nil:
 			return violation(FalseCorruption, "%v", err)
 		}
@@ -78,6 +83,22 @@ func (f *FoundPart) read(p *partition.Partition) *Violation {
 	}
 }
 
+// lost takes down an error that names lost offsets, and reports whether it is
+// one.
+func (f *FoundPart) lost(err error) bool {
+	var damage *partition.CorruptError
+	var gap *partition.GapError
+	switch {
+	case errors.As(err, &damage):
+		f.Lost = append(f.Lost, Span{damage.FromOffset, damage.ToOffset})
+	case errors.As(err, &gap):
+		f.Lost = append(f.Lost, Span{gap.From, gap.To})
+	default:
+		return false
+	}
+	return true
+}
+
 // Key returns a string that two have in common if they are equal.
 func (f *Found) Key() string {
 	var b []byte
@@ -85,6 +106,10 @@ func (f *Found) Key() string {
 		p := &f.Parts[i]
 		b = binary.AppendVarint(b, int64(len(p.Entries)))
 		b = binary.AppendVarint(binary.AppendVarint(b, p.Start), p.End)
+		b = binary.AppendVarint(binary.AppendVarint(b, p.Committed), int64(len(p.Lost)))
+		for _, s := range p.Lost {
+			b = binary.AppendVarint(binary.AppendVarint(b, s.From), s.To)
+		}
 		for _, e := range p.Entries {
 			b = binary.AppendVarint(binary.AppendVarint(b, e.Offset), int64(e.Number))
 		}
@@ -95,7 +120,7 @@ func (f *Found) Key() string {
 // Same reports whether two are equal.
 func (f *Found) Same(g *Found) bool {
 	return slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
-		return a.Start == b.Start && a.End == b.End && slices.Equal(a.Entries, b.Entries)
+		return a.Start == b.Start && a.End == b.End && a.Committed == b.Committed && slices.Equal(a.Entries, b.Entries)
 	})
 }
 
@@ -110,13 +135,17 @@ func (f *Found) Begins(g *Found) bool {
 	})
 }
 
-// With returns f with one more record in each partition, at its end.
-func (f *Found) With(number int) *Found {
+// With returns f with one more record in each partition, at its end, and
+// committed if there is a group.
+func (f *Found) With(number int, committed bool) *Found {
 	g := &Found{Parts: slices.Clone(f.Parts)}
 	for i := range g.Parts {
 		p := &g.Parts[i]
 		p.Entries = append(slices.Clip(p.Entries), Entry{p.End, number})
 		p.End++
+		if committed {
+			p.Committed = p.End
+		}
 	}
 	return g
 }

@@ -3,7 +3,6 @@ package history
 import (
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,7 +74,13 @@ func known(change func(p *Part)) *Known {
 
 func TestJudge(t *testing.T) {
 	all := []Entry{{10, 1}, {11, 2}, {12, 3}, {13, 4}}
-	found := func(start, end int64, e ...Entry) FoundPart { return FoundPart{start, end, e} }
+	found := func(start, end int64, e ...Entry) FoundPart { return FoundPart{Start: start, End: end, Entries: e} }
+	but := func(p FoundPart, change func(p *FoundPart)) FoundPart { change(&p); return p }
+	first := func(p *Part) { p.Damaged, p.Offered[0].Damaged = []Span{{10, 11}}, true }
+	named := func(p *FoundPart) { p.Lost = []Span{{10, 11}} }
+	upTo := func(n int64) func(*FoundPart) { return func(p *FoundPart) { p.Committed = n } }
+	once := func(p *Part) { p.Committed, p.Committing = 11, 11 }
+	again := func(p *Part) { p.Committed, p.Committing = 11, 12 }
 	cases := []struct {
 		name   string
 		change func(p *Part)
@@ -99,6 +104,17 @@ func TestJudge(t *testing.T) {
 		{"an offset that was seen is given again", nil, found(10, 11, all[0]), false, Reused},
 		{"trimmed records are back", func(p *Part) { p.Start = 11 }, found(10, 14, all...), false, Invented},
 		{"trimmed by nobody", nil, found(11, 14, all[1:]...), false, Lost},
+		{"without what is damaged, by name", first, but(found(10, 14, all[1:]...), named), true, ""},
+		{"without what is damaged, and not a word", first, found(10, 14, all[1:]...), true, FalseCorruption},
+		{"said to be damaged", nil, but(found(10, 14, all...), named), true, FalseCorruption},
+		{"damaged, and read", first, but(found(10, 14, all...), named), true, Invented},
+		{"damaged, and trimmed", func(p *Part) { first(p); p.Start = 11 }, found(11, 14, all[1:]...), true, ""},
+		{"committed", once, but(found(10, 14, all...), upTo(11)), true, ""},
+		{"the commit is gone", once, found(10, 14, all...), true, Lost},
+		{"of that nothing is known", once, but(found(10, 14, all...), upTo(notTold)), true, ""},
+		{"a commit was under way", again, but(found(10, 14, all...), upTo(12)), true, ""},
+		{"a commit of nobody", again, but(found(10, 14, all...), upTo(13)), true, Invented},
+		{"committed beyond the end", again, but(found(10, 11, all[0]), upTo(12)), false, Reused},
 		{"trimmed as it was asked", func(p *Part) { p.Asked = 11 }, found(11, 14, all[1:]...), true, ""},
 	}
 	for _, c := range cases {
@@ -109,6 +125,35 @@ func TestJudge(t *testing.T) {
 		}
 		require.NotNil(t, v, c.name)
 		require.Contains(t, []Kind{c.want, Lost}, v.Kind, c.name)
+	}
+}
+
+// What histories do to a store is there to be judged.
+func TestRepairsAndCommits(t *testing.T) {
+	for _, c := range []struct {
+		ops       string
+		lost      []Span
+		committed int64
+	}{
+		{"f", []Span{{0, 1}}, 0},
+		{"bff", []Span{{0, 4}}, 0},
+		{"of", []Span{{0, 1}}, 0},
+		{"g", nil, 2},
+		{"gag", nil, 4},
+		{"gtf", []Span{{1, 2}}, 2},
+		{"fg", []Span{{0, 1}}, 2},
+	} {
+		w := NewWorld(History{Level: braidlog.Sync, Heap: true, Partitions: 1, Ops: c.ops}, nil)
+		w.Play(nil)
+		require.Empty(t, w.Broken(), c.ops)
+		now := w.Capture()
+		w.End()
+		x := Examiner{Heap: true}
+		e := x.Examine(now.Mem)
+		require.Nil(t, e.Violation, c.ops)
+		require.Nil(t, now.Known.Judge(e.Found, true), c.ops)
+		require.Equal(t, c.lost, merged(e.Found.Parts[0].Lost, 0), c.ops)
+		require.Equal(t, c.committed, e.Found.Parts[0].Committed, c.ops)
 	}
 }
 
@@ -150,12 +195,14 @@ func TestExamineSeesDamage(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.WriteAt([]byte("x"), 1024+20)
 	require.NoError(t, err)
-	require.NoError(t, errors.Join(f.Close(), d.Close()))
+	require.NoError(t, errors.Join(f.Sync(), f.Close(), d.Close()))
 	x := Examiner{Heap: true}
 	e := x.Examine(m.Mem)
-	require.NotNil(t, e.Violation)
-	require.Equal(t, FalseCorruption, e.Violation.Kind)
-	require.True(t, strings.Contains(e.Violation.Text, "corrupt"), e.Violation.Text)
+	require.Nil(t, e.Violation)
+	v := m.Known.Judge(e.Found, true)
+	require.NotNil(t, v)
+	require.Equal(t, FalseCorruption, v.Kind)
+	require.Contains(t, v.Text, "[{0 1}]")
 }
 
 func TestNumberOfOperations(t *testing.T) {

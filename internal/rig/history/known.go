@@ -39,6 +39,10 @@ type Part struct {
 	Seen    int64 // the greatest End seen at level Sync
 	Start   int64 // the greatest Start seen
 	Asked   int64 // the greatest Start that was asked for
+	Damaged []Span
+
+	Committed  int64 // up to where the group committed, and was told so; 0: nowhere
+	Committing int64 // the farthest that it tried to commit
 }
 
 // An Offered is a record that was to be appended, and what became of it.
@@ -48,6 +52,8 @@ type Offered struct {
 	Fate   Fate
 	Offset int64
 	Firm   bool // acknowledged at level Sync
+
+	Damaged bool // the disk lost it
 }
 
 // A Fate is what the user was told of a record.
@@ -83,6 +89,7 @@ func (k *Known) clone() *Known {
 		l.Parts = slices.Clone(l.Parts)
 		for j := range l.Parts {
 			l.Parts[j].Offered = slices.Clone(l.Parts[j].Offered)
+			l.Parts[j].Damaged = slices.Clone(l.Parts[j].Damaged)
 		}
 	}
 	return c
@@ -165,11 +172,17 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 	case f.Start > max(p.Start, p.Asked):
 		return violation(Lost, "it starts at %d, nobody asked for more than %d", f.Start, max(p.Start, p.Asked))
 	}
+	if got, want := merged(f.Lost, f.Start), merged(p.Damaged, f.Start); !slices.Equal(got, want) {
+		return violation(FalseCorruption, "%v is told to be damaged, %v is", got, want)
+	}
 	left := f.Entries
 	missing, frame, got := 0, 0, false
 	for i := range p.Offered {
 		o := &p.Offered[i]
 		here := len(left) > 0 && left[0].Number == o.Number
+		if o.Damaged && !here {
+			continue
+		}
 		if below := o.Fate == Acknowledged && o.Offset < f.Start; !below {
 			trimmed := o.Fate != Acknowledged && p.Asked > 0 // its beginning may be
 			if o.Frame == frame && (got && !here || here && !got && !trimmed) {
@@ -179,6 +192,8 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 		}
 		if here {
 			switch {
+			case o.Damaged:
+				return violation(Invented, "record %d was damaged, and is there", o.Number)
 			case o.Fate == Refused:
 				return violation(Invented, "record %d was refused or gone, and is there", o.Number)
 			case missing > 0:
@@ -200,8 +215,8 @@ func (p *Part) judge(f *FoundPart, killed bool) *Violation {
 	if len(left) > 0 {
 		return violation(Invented, "record %d at offset %d, out of turn", left[0].Number, left[0].Offset)
 	}
-	if f.End < p.Visible {
-		return violation(Reused, "it ends at %d, an offset of up to %d was seen", f.End, p.Visible)
+	if next := max(f.End, f.Next); next < p.Visible {
+		return violation(Reused, "it goes on at %d, an offset of up to %d was seen", next, p.Visible)
 	}
-	return nil
+	return p.judgeCommit(f)
 }

@@ -12,7 +12,7 @@ import (
 // Alphabet has the operations that sequences are made of, Rare those that only
 // longer histories have.
 const (
-	Alphabet = "abortpkcdlxsmi"
+	Alphabet = "abortpkcdlxsmigf"
 	Rare     = "BzL"
 )
 
@@ -35,6 +35,8 @@ var Operations = map[rune]func(w *World){
 	's': (*World).syncs,
 	'm': func(w *World) { w.passes(30 * time.Millisecond) }, // a marker is written
 	'i': func(w *World) { w.passes(time.Minute) },           // files are given back
+	'g': (*World).commits,
+	'f': (*World).repairs,
 }
 
 // ages has an append find its segment too old.
@@ -147,14 +149,20 @@ func (w *World) makesAnew() {
 // closes closes the store and opens it again.
 func (w *World) closes() {
 	if w.store != nil {
-		w.saw("close", w.store.Close())
-		w.mu.Lock()
-		w.lookLocked()
-		w.topic = nil
-		w.mu.Unlock()
-		w.store = nil
+		w.shuts()
 	}
 	w.open()
+}
+
+// shuts closes the store, and reports whether that went well.
+func (w *World) shuts() bool {
+	ok := w.saw("close", w.store.Close())
+	w.mu.Lock()
+	w.lookLocked()
+	w.topic = nil
+	w.mu.Unlock()
+	w.store = nil
+	return ok
 }
 
 // dies ends the process, and another one opens the store.
@@ -231,7 +239,7 @@ func (p *Part) settle(f *FoundPart) {
 		switch {
 		case ok && o.Fate != Acknowledged:
 			o.Fate, o.Offset = Acknowledged, offset
-		case !ok && !trimmed:
+		case !ok && !trimmed && !o.Damaged:
 			o.Fate = Refused
 		}
 	}
