@@ -26,12 +26,11 @@ const Points = "fault_points"
 
 // scripts are what is done while operations fail.
 var scripts = []string{
-	"sync,heap,1:aba", "sync,heap,1:aracr", "sync,heap,1:BBBta", "sync,heap,1:aotap",
+	"sync,heap,1:agbgcg", "sync,heap,1:aracr", "sync,heap,1:BBBta", "sync,heap,1:aotap",
 	"sync,heap,1:abxas", "sync,heap,1:lalba", "sync,heap,1:arkca", "sync,heap,2:ambia",
-	"interval,mapped,1:abasa", "interval,mapped,1:BBrtca", "interval,mapped,2:amiopa", "interval,heap,1:abarc",
+	"interval,heap,2:gofag", "interval,mapped,1:BBrtca", "interval,mapped,2:amiopa", "interval,heap,1:abarc",
 	"os,mapped,1:abasa", "os,mapped,1:BBBsta", "os,mapped,1:arlbla", "os,mapped,1:akpxa",
-	"sync,heap,1:agbgcg", "os,mapped,1:afbca", "interval,heap,2:gofag",
-	"os,heap,1:abraca", "os,heap,1:aoimtc", "os,heap,2:abpkx", "os,mapped,1:sracictp",
+	"os,mapped,1:afbca", "os,heap,1:aoimtc", "os,heap,2:abpkx", "os,mapped,1:sracictp",
 }
 
 // A Fault is one thing that goes wrong.
