@@ -98,7 +98,7 @@ func (f *Found) readCommits(s *braidlog.Store, t *braidlog.Topic) *Violation {
 const notTold = -1
 
 // judgeCommit compares how far the group is. What was committed is durable at
-// every level.
+// every level, and was seen: where the partition may end is judged by that.
 func (p *Part) judgeCommit(f *FoundPart) *Violation {
 	switch {
 	case f.Committed == notTold:
@@ -106,8 +106,6 @@ func (p *Part) judgeCommit(f *FoundPart) *Violation {
 		return violation(Lost, "committed up to %d, was acknowledged up to %d", f.Committed, p.Committed)
 	case f.Committed > max(p.Committed, p.Committing):
 		return violation(Invented, "committed up to %d, nobody asked for more than %d", f.Committed, max(p.Committed, p.Committing))
-	case f.Committed > max(f.End, f.Next):
-		return violation(Reused, "committed up to %d, and it goes on at %d", f.Committed, max(f.End, f.Next))
 	}
 	return nil
 }

@@ -114,7 +114,6 @@ func TestJudge(t *testing.T) {
 		{"of that nothing is known", once, but(found(10, 14, all...), upTo(notTold)), true, ""},
 		{"a commit was under way", again, but(found(10, 14, all...), upTo(12)), true, ""},
 		{"a commit of nobody", again, but(found(10, 14, all...), upTo(13)), true, Invented},
-		{"committed beyond the end", again, but(found(10, 11, all[0]), upTo(12)), false, Reused},
 		{"trimmed as it was asked", func(p *Part) { p.Asked = 11 }, found(11, 14, all[1:]...), true, ""},
 	}
 	for _, c := range cases {
