@@ -235,7 +235,13 @@ func (r *Reader) count() {
 
 // nextBatch decodes the batch at the scanner's place.
 func (r *Reader) nextBatch(bound int64) error {
-	err := r.scan.Next(&r.batch)
+	read, err := r.scan.Ready()
+	if read && err == nil {
+		return nil // decode takes the batch from there
+	}
+	if err == nil {
+		err = r.scan.Next(&r.batch)
+	}
 	if err == nil {
 		r.dec = r.batch.Records()
 		return nil

@@ -13,6 +13,10 @@ import (
 const (
 	MinChunkBytes = 4 << 10
 	MaxChunkBytes = 256 << 10
+
+	// smallBytes is up to where pieces that are kept share memory of poolBytes.
+	smallBytes = 512
+	poolBytes  = 4 << 10
 )
 
 // ErrEmpty says that nothing is written where a batch could begin.
@@ -39,8 +43,8 @@ type Scanner struct {
 	// Most is the size of the largest piece, MaxChunkBytes if zero. Batches
 	// larger than that are read whole all the same.
 	Most int
-	// Keep says that the batches are handed out for good: each piece gets
-	// memory of its own. Otherwise a batch lives until the next call of Next.
+	// Keep says that the batches are handed out for good: the memory of a piece
+	// is not used again. Otherwise a batch lives until the next call of Next.
 	Keep bool
 
 	seg      *Segment
@@ -48,6 +52,7 @@ type Scanner struct {
 	position int64  // of the next batch
 	offset   int64  // that it has to begin with
 	buf      []byte // what was read
+	pool     []byte // room for small pieces that are kept
 	at       int64  // position of buf[0]
 	size     int    // of the next piece
 }
@@ -80,10 +85,8 @@ func (c *Scanner) Next(b *record.Batch) error {
 	if c.position >= c.limit {
 		return io.EOF
 	}
-	if c.position+record.HeaderBytes <= c.limit && len(c.buffered()) == 0 {
-		if err := c.fill(record.HeaderBytes); err != nil {
-			return err
-		}
+	if _, err := c.Ready(); err != nil {
+		return err
 	}
 	if err := b.Parse(c.buffered(), c.seg.salt, c.position); err != nil {
 		if err = c.parse(b); err != nil {
@@ -96,6 +99,15 @@ func (c *Scanner) Next(b *record.Batch) error {
 	c.position = b.Next()
 	c.offset = b.End()
 	return nil
+}
+
+// Ready reads a piece from the scanner's position on if nothing is there that
+// was read before, and reports whether it did: Decode may find a batch then.
+func (c *Scanner) Ready() (read bool, err error) {
+	if c.position+record.HeaderBytes > c.limit || len(c.buffered()) > 0 {
+		return false, nil
+	}
+	return true, c.fill(record.HeaderBytes)
 }
 
 // Decode is Next for a reader of records: it places d before the records of
@@ -184,10 +196,7 @@ func (c *Scanner) buffered() []byte {
 // need bytes, if the limit allows.
 func (c *Scanner) fill(need int) error {
 	size := int(min(int64(max(c.size, need)), c.limit-c.position))
-	if c.Keep || cap(c.buf) < size {
-		c.buf = make([]byte, size)
-	}
-	c.buf = c.buf[:size]
+	c.buf = c.room(size)
 	c.at = c.position
 	if err := c.seg.ReadAt(c.buf, c.position); err != nil {
 		c.buf = c.buf[:0]
@@ -195,6 +204,22 @@ func (c *Scanner) fill(need int) error {
 	}
 	c.size = min(2*c.size, c.most())
 	return nil
+}
+
+// room returns memory for a piece. Small ones that are kept, of readers that wait
+// for every record, share memory: to allocate each would be much of the work.
+func (c *Scanner) room(size int) []byte {
+	switch {
+	case !c.Keep && size <= cap(c.buf):
+		return c.buf[:size]
+	case !c.Keep || size > smallBytes:
+		return make([]byte, size)
+	case size > len(c.pool):
+		c.pool = make([]byte, poolBytes)
+	}
+	b := c.pool[:size:size]
+	c.pool = c.pool[size:]
+	return b
 }
 
 func (c *Scanner) most() int {
