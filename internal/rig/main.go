@@ -160,15 +160,15 @@ func (o options) sayer(name string) func(format string, args ...any) {
 	}
 }
 
-// The crashes of -quick end when there were all sequences and so many states, or
-// when the time is over.
+// The crashes of -quick end when there were all sequences and so many states,
+// which takes less than six minutes on two processors, or when the time is over.
 const (
-	quickCrash  = 6 * time.Minute
+	quickCrash  = 10 * time.Minute
 	quickStates = 1_000_000
 )
 
 func runCrash(ctx context.Context, o options, r *report.Report, say func(format string, args ...any)) {
-	c := crash.Options{Seed: o.seed, Length: 3, Random: o.long, Time: o.time}
+	c := crash.Options{Seed: o.seed, Length: 3, Core: o.quick, Random: o.long || o.quick, Time: o.time}
 	if o.quick && c.Time == 0 {
 		c.Time, c.Enough = quickCrash, quickStates
 	}

@@ -30,8 +30,10 @@ type Options struct {
 	Seed uint64
 	// Time is how long it goes on, at most; zero: to the end of the sequences.
 	Time time.Duration
-	// Length is that of the longest sequences of which there are all.
+	// Length is that of the longest sequences of which there are all. With Core
+	// those are of the core of the alphabet; shorter ones are of all of it.
 	Length int
+	Core   bool
 	// Random goes on with longer histories by seed until the time is over.
 	Random bool
 	// Enough is how many distinct states are enough, once there were all
@@ -149,15 +151,23 @@ func newRun(o Options, r *report.Report) *run {
 	return c
 }
 
+// randomEvery is how many sequences there are for each random history: those
+// have many times as many states.
+const randomEvery = 64
+
 // histories yields those to be played.
 func (c *run) histories() func(yield func(history.History) bool) {
 	return func(yield func(history.History) bool) {
 		rng := rand.New(rand.NewPCG(c.o.Seed, 1))
 		for n := 0; n <= c.o.Length; n++ {
-			all := history.All(history.Alphabet, n)
+			alphabet := history.Alphabet
+			if c.o.Core && n == c.o.Length {
+				alphabet = history.Core
+			}
+			all := history.All(alphabet, n)
 			rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			for i, h := range all {
-				if c.o.Random && i%16 == 15 && !yield(history.Random(rng)) || !yield(h) {
+				if c.o.Random && i%randomEvery == randomEvery-1 && !yield(history.Random(rng)) || !yield(h) {
 					return
 				}
 			}

@@ -9,10 +9,11 @@ import (
 	"github.com/braidlog/braidlog/partition"
 )
 
-// Alphabet has the operations that sequences are made of, Rare those that only
-// longer histories have.
+// Alphabet has the operations that sequences are made of, Core those without
+// which little happens, and Rare those that only longer histories have.
 const (
-	Alphabet = "abortpkcdlxsmigf"
+	Core     = "abotpkcdlmgf"
+	Alphabet = Core + "rsxi"
 	Rare     = "BzL"
 )
 
