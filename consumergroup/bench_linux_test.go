@@ -24,6 +24,7 @@ func BenchmarkPoll(b *testing.B) {
 		config MemberConfig
 	}{
 		{"keep/heap=4MiB", 0, MemberConfig{}},
+		{"keep/heap=16MiB", 16 << 20, MemberConfig{}},
 		{"keep/heap=64MiB", 64 << 20, MemberConfig{}},
 		{"reuse/heap=4MiB", 0, MemberConfig{Reuse: true}},
 		{"reuse/heap=64MiB", 64 << 20, MemberConfig{Reuse: true}},

@@ -43,6 +43,32 @@ func TestMappedFileCutUnderneath(t *testing.T) {
 	require.ErrorIs(t, p.Close(), ErrFailed)
 }
 
+// Readers meet the same as an error: those that keep what they read, and the
+// others.
+func TestReadersOfAMappedFileCutUnderneath(t *testing.T) {
+	dir := t.TempDir()
+	p, err := Open(dir, Options{Config: Config{Durability: OS}})
+	require.NoError(t, err)
+	for range 4 {
+		_, err = p.Append(bg, record.Record{Value: make([]byte, 20<<10)})
+		require.NoError(t, err)
+	}
+	require.True(t, p.mapped)
+	require.NoError(t, os.Truncate(filepath.Join(dir, segment.Name(0)), 0))
+	for _, keep := range []bool{false, true} {
+		r := p.NewReader(First())
+		if keep {
+			r.Keep()
+		}
+		for err = nil; err == nil; {
+			_, err = r.TryNext()
+		}
+		require.ErrorContains(t, err, "memory fault at position", "keep: %v", keep)
+		require.NoError(t, r.Close())
+	}
+	require.Error(t, p.Close())
+}
+
 // The same partition on a real disk, in both windows.
 func TestOnDisk(t *testing.T) {
 	for _, v := range variants {

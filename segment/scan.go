@@ -196,23 +196,33 @@ func (c *Scanner) buffered() []byte {
 // need bytes, if the limit allows.
 func (c *Scanner) fill(need int) error {
 	size := int(min(int64(max(c.size, need)), c.limit-c.position))
-	c.buf = c.room(size)
-	c.at = c.position
-	if err := c.seg.ReadAt(c.buf, c.position); err != nil {
+	b, err := c.read(size)
+	if err != nil {
 		c.buf = c.buf[:0]
 		return err
 	}
+	c.buf, c.at = b, c.position
 	c.size = min(2*c.size, c.most())
 	return nil
 }
 
-// room returns memory for a piece. Small ones that are kept, of readers that wait
-// for every record, share memory: to allocate each would be much of the work.
+// read returns so many bytes from the scanner's position on.
+func (c *Scanner) read(size int) ([]byte, error) {
+	if c.Keep && size > smallBytes {
+		return c.seg.copyOf(size, c.position)
+	}
+	b := c.room(size)
+	return b, c.seg.ReadAt(b, c.position)
+}
+
+// room returns memory for a piece that is not kept, or a small one. Small ones
+// that are kept, of readers that wait for every record, share memory: to allocate
+// each would be much of the work.
 func (c *Scanner) room(size int) []byte {
 	switch {
 	case !c.Keep && size <= cap(c.buf):
 		return c.buf[:size]
-	case !c.Keep || size > smallBytes:
+	case !c.Keep:
 		return make([]byte, size)
 	case size > len(c.pool):
 		c.pool = make([]byte, poolBytes)

@@ -183,6 +183,19 @@ func (s *Segment) ReadAt(b []byte, position int64) error {
 	return nil
 }
 
+// copyOf is ReadAt into memory that is made for it, without clearing it first
+// where there is a window.
+func (s *Segment) copyOf(size int, position int64) (b []byte, err error) {
+	yield.Point()
+	if w := s.window.Load(); w != nil && w.borrow() {
+		yield.Point()
+		b, err = w.copyOf(size, position)
+		return b, errors.Join(err, w.release())
+	}
+	b = make([]byte, size)
+	return b, s.ReadAt(b, position)
+}
+
 // noEOF keeps a file that is shorter than it should be from passing for a log
 // that ended well.
 func noEOF(err error) error {
