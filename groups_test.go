@@ -309,7 +309,8 @@ func TestBackupHasTheGroups(t *testing.T) {
 				}
 			})
 		}
-		for i := range 20 {
+		for i := 0; i < 20 || s.ledger.Partition().Start() == 0; i++ {
+			require.Less(t, i, 5000, "the log was never shortened")
 			path := fmt.Sprint("/backup-", i)
 			least := [2]int64{committed(s, "group-0", topic, 0), committed(s, "group-1", topic, 1)}
 			require.NoError(t, s.Backup(bg, path))
@@ -329,7 +330,6 @@ func TestBackupHasTheGroups(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
-		require.Positive(t, s.ledger.Partition().Start(), "the log was never shortened")
 		require.NoError(t, s.Close())
 	}
 }
