@@ -40,7 +40,7 @@ func (m *Member) Commit(ctx context.Context) error {
 		m.unsaved = nil
 		return marksLocked(m.claims, func(c *claim) int64 { return c.next }), gone, nil
 	})
-	if err == nil {
+	if _, fenced := err.(*FencedError); err == nil || fenced { // what the member has was written
 		m.yield()
 	}
 	return err

@@ -340,6 +340,32 @@ func TestLateCommits(t *testing.T) {
 	})
 }
 
+// A commit that names what was lost wrote the rest, so it lets go like any other.
+func TestFencedCommitLetsGo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		addAll(t, w.topic("orders", 3), 1)
+		g := w.group("g", Config{Topics: []string{"orders"}})
+		a := join(t, g, MemberConfig{InstanceID: "0"})
+		require.Len(t, pollNow(t, a, 0), 3)
+		b := join(t, g, MemberConfig{InstanceID: "1"})
+		for range 5 { // until orders/2 is taken from a
+			require.NoError(t, a.Heartbeat())
+			require.NoError(t, b.Heartbeat())
+			time.Sleep(DefaultPollInterval / 4)
+		}
+		require.Equal(t, append(of("orders", 0), of("orders", 1)...), a.Assignment())
+		for n := range 2 {
+			require.NoError(t, a.CommitOffsets(bg, Offset{TopicPartition{"orders", n}, 1, nil}))
+		}
+		join(t, g, MemberConfig{InstanceID: "2"})
+		require.Len(t, told(a.claims), 2, "orders/1 is to go")
+		var fenced *FencedError
+		require.ErrorAs(t, a.Commit(bg), &fenced)
+		require.Equal(t, of("orders", 2), fenced.Partitions)
+		require.Len(t, told(a.claims), 1)
+	})
+}
+
 func TestPollGoesOnBehindDamage(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		log := w.topic("orders", 1).Partitions[0]
