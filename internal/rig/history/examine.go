@@ -192,7 +192,7 @@ func (x *Examiner) live(m *rigfs.Mem, ids *rand.Rand, hash uint64) (*Found, *Vio
 	case v != nil:
 		v.Text = "one more appended, then the power lost: " + v.Text
 		return f, v
-	case !want.sameEntries(g), !want.sameCommits(g):
+	case !want.sameEntries(g), !want.sameCommits(g), !want.sameLosses(g):
 		v = violation(Lost, "one more appended, then the power lost: %v, want %v", g.Parts, want.Parts)
 	}
 	if err := s.Close(); err != nil && v == nil {

@@ -119,8 +119,15 @@ func (f *Found) Key() string {
 
 // Same reports whether two are equal.
 func (f *Found) Same(g *Found) bool {
-	return slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
+	return f.sameLosses(g) && slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
 		return a.Start == b.Start && a.End == b.End && a.Committed == b.Committed && slices.Equal(a.Entries, b.Entries)
+	})
+}
+
+// sameLosses reports whether readers are told of the same lost offsets.
+func (f *Found) sameLosses(g *Found) bool {
+	return slices.EqualFunc(f.Parts, g.Parts, func(a, b FoundPart) bool {
+		return slices.Equal(merged(a.Lost, a.Start), merged(b.Lost, b.Start))
 	})
 }
 

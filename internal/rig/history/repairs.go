@@ -11,6 +11,7 @@ import (
 	"github.com/braidlog/braidlog"
 	"github.com/braidlog/braidlog/internal/fs"
 	"github.com/braidlog/braidlog/partition"
+	"github.com/braidlog/braidlog/record"
 	"github.com/braidlog/braidlog/segment"
 )
 
@@ -86,9 +87,6 @@ func (p *Part) lose(s Span) {
 	p.Damaged = append(p.Damaged, s)
 }
 
-// frameBytes is the length of a batch's header: see docs/FORMAT.md.
-const frameBytes = 48
-
 // spoil damages the first batch that is wanted of the segments in a directory,
 // and returns its offsets. The file is replaced by another: what is linked to it
 // stays.
@@ -108,7 +106,7 @@ func spoil(d fs.Dir, wanted func(Span) bool) (Span, error) {
 		if err != nil {
 			return Span{}, err
 		}
-		for pos := segment.FirstFrame; pos+frameBytes <= len(b); {
+		for pos := segment.FirstFrame; pos+record.HeaderBytes <= len(b); {
 			n := int(binary.LittleEndian.Uint32(b[pos:]))
 			if n == 0 {
 				break
@@ -116,7 +114,7 @@ func spoil(d fs.Dir, wanted func(Span) bool) (Span, error) {
 			from := int64(binary.LittleEndian.Uint64(b[pos+8:]))
 			s := Span{from, from + int64(binary.LittleEndian.Uint32(b[pos+36:]))}
 			if wanted(s) {
-				b[pos+frameBytes] ^= 1
+				b[pos+record.HeaderBytes] ^= 1
 				return s, fs.Replace(d, e.Name, b)
 			}
 			pos += n
@@ -164,7 +162,7 @@ func (f *Found) mend(s *braidlog.Store) (*Found, *Violation) {
 		return f, nil
 	}
 	g, v := Read(s)
-	if v == nil && !f.sameEntries(g) {
+	if v == nil && (!f.sameEntries(g) || !f.sameLosses(g)) {
 		v = violation(Lost, "repaired, there are %v, were %v", g.Parts, f.Parts)
 	}
 	return g, v
