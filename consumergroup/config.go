@@ -108,8 +108,8 @@ type MemberConfig struct {
 
 	// Reuse has Poll return records, and the slice of them, that live only until
 	// the member's next Poll or Close, as those of a partition.Reader do. It
-	// saves the fresh memory that records to keep need, which is most of the time
-	// of a Poll: Clone those to keep. A Poll may return fewer than there are.
+	// saves the fresh memory that records to keep need, which is a third of the
+	// time of a Poll or more: Clone those to keep. A Poll may return fewer than there are.
 	// Run does not look at it.
 	Reuse bool
 

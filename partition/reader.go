@@ -112,9 +112,9 @@ func (r *Reader) await(ctx context.Context) (*record.Record, error) {
 	}
 }
 
-// Keep makes the records that are read from now on the caller's to keep: each
-// piece of the file gets memory of its own, which they share. Call it before
-// the first Next.
+// Keep makes the records that are read from now on the caller's to keep: the
+// memory of a piece of the file is not used again. Its records share it, and
+// those of pieces of up to 512 bytes share 4 KiB. Call it before the first Next.
 func (r *Reader) Keep() {
 	r.scan.Keep, r.scan.Most = true, iterChunkBytes
 }

@@ -25,9 +25,10 @@ const (
 // the others to b, for trying a partitioner on a part of what is appended. A
 // key is always on the same side, chosen by MurmurHash3_x86_32 by Austin
 // Appleby with a seed of its own, so that the side says nothing about the
-// partition, nor about the side of another Split inside: Split(34, a, Split(50,
-// b, c)) makes three thirds. Records without a key, those whose Key is nil, take turns: of any
-// 100 in a row percent go to a. a or b nil is [Key].
+// partition, nor about the side of another Split inside, if the placement shows
+// that one: Split(34, a, Split(50, b, c)) makes three thirds. Records without a
+// key, those whose Key is nil, take turns: of any 100 in a row percent go to a. a
+// or b nil is [Key].
 //
 // Records of one key stay in order if the side's partitioner keeps them so. A
 // percent below 0 or above 100 makes Check and Partition fail. The placement is
