@@ -153,7 +153,7 @@ func newRun(o Options, r *report.Report) *run {
 
 // randomEvery is how many sequences there are for each random history: those
 // have many times as many states.
-const randomEvery = 64
+const randomEvery = 192
 
 // histories yields those to be played.
 func (c *run) histories() func(yield func(history.History) bool) {
