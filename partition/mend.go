@@ -396,8 +396,8 @@ func (p *Partition) settleTime() (err error) {
 }
 
 // skip begins a segment behind every offset that anybody can have seen before
-// the power went or a sync failed: at most two segments were unsynced, so at most those behind
-// the newest one found are gone.
+// the power went or a sync failed: at most two segments were unsynced, so at most
+// those behind the newest one found are gone.
 func (p *Partition) skip(f *finding) error {
 	if err := p.begin(context.Background()); err != nil {
 		return err
