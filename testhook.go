@@ -1,6 +1,9 @@
 package braidlog
 
-import "github.com/braidlog/braidlog/internal/testhook"
+import (
+	"github.com/braidlog/braidlog/internal/testhook"
+	"github.com/braidlog/braidlog/partition"
+)
 
 func init() {
 	testhook.Enter = func(options any, w testhook.World) {
@@ -10,4 +13,5 @@ func init() {
 		o.groupsSegment = w.GroupsSegmentBytes
 	}
 	testhook.Used = func(topic any) int64 { return topic.(*Topic).quota.Used() }
+	testhook.GroupsLog = func(store any) *partition.Partition { return store.(*Store).ledger.Partition() }
 }

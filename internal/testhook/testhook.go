@@ -33,3 +33,7 @@ var Enter func(options any, w World)
 // Used returns how many bytes a *braidlog.Topic counts for what its partitions
 // hold. It is set as Enter is.
 var Used func(topic any) int64
+
+// GroupsLog returns the partition that a *braidlog.Store has its groups log in,
+// until it is repaired. It is set as Enter is.
+var GroupsLog func(store any) *partition.Partition

@@ -275,7 +275,11 @@ func (w *World) lookLocked() {
 
 // settle waits until nobody works in the background.
 func (w *World) settle() {
-	if w.store == nil || w.topic == nil {
+	if w.store == nil {
+		return
+	}
+	w.saw("settle groups", testhook.GroupsLog(w.store).Settle(bg))
+	if w.topic == nil {
 		return
 	}
 	for i := range w.topic.NumPartitions() {
