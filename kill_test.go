@@ -178,6 +178,7 @@ type killer struct {
 	acked  []map[int64]string // by partition and offset: the values acknowledged since the topic began
 	read   [][]string         // by partition: the values read by the last look, in order
 	most   map[killBy]int     // the greatest number acknowledged
+	last   map[[2]int]int     // by cycle and writer: the greatest number acknowledged of any key
 	next   map[killBy]int     // the number that comes behind those read, less the key's own
 }
 
@@ -190,7 +191,7 @@ func (p *killer) begin() {
 		p.acked[i] = map[int64]string{}
 	}
 	p.read = make([][]string, killPartitions)
-	p.most, p.next = map[killBy]int{}, map[killBy]int{}
+	p.most, p.last, p.next = map[killBy]int{}, map[[2]int]int{}, map[killBy]int{}
 }
 
 // run starts a child, kills it after some acknowledgements, and takes down all
@@ -231,6 +232,8 @@ func (p *killer) heard(line string) {
 	p.acked[part][offset] = string(killValue(p.plan.cycle, writer, seq))
 	by := byOf(p.plan.cycle, writer, seq)
 	p.most[by] = max(p.most[by], seq)
+	of := [2]int{by.cycle, writer}
+	p.last[of] = max(p.last[of], seq)
 }
 
 // numbers returns the n numbers that a line begins with.
@@ -272,9 +275,19 @@ func (p *killer) compare(topic *Topic) (total int) {
 	}
 	for by, seq := range p.most {
 		require.Greater(t, p.next[by], seq-by.key, "%+v", by)
-		// Besides what was acknowledged, and what was but could not be said any
-		// more, at most the appends under way can be there.
-		require.LessOrEqual(t, p.next[by], seq+2*killAsync+2*killKeys, "%+v: more than was offered", by)
+	}
+	for by, next := range p.next {
+		last, ok := p.last[[2]int{by.cycle, by.writer}]
+		if !ok {
+			last = -1
+		}
+		// Behind what it said last, a writer offers no more than the append that it
+		// waits for next, and what it does not wait for until then.
+		ahead := 1
+		if by.writer == killWriters-1 {
+			ahead = killAsync
+		}
+		require.LessOrEqual(t, next-killKeys+by.key, last+ahead, "%+v: more than was offered", by)
 	}
 	return total
 }
