@@ -264,3 +264,27 @@ func TestSecondStaticMemberGoesOn(t *testing.T) {
 		require.ErrorContains(t, a.Heartbeat(), b.ID()+` joined with its instance id, "i"`)
 	})
 }
+
+// A member that appends wake is closed while its group is: who comes second finds
+// it closed. The race detector looks.
+func TestCloseWhileTheGroupCloses(t *testing.T) {
+	for range 100 {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.topic("orders", 1)
+			g := w.group("g", Config{Topics: []string{"orders"}})
+			closed := make(chan error, 1)
+			m := join(t, g, MemberConfig{OnRevoked: func(context.Context, *Member, []TopicPartition) {
+				go func() { closed <- g.Close() }()
+			}})
+			require.Empty(t, pollNow(t, m, 1))
+			require.NotNil(t, m.watched)
+			if err := m.Close(bg); err != nil {
+				require.ErrorIs(t, err, ErrClosed)
+			}
+			require.NoError(t, <-closed)
+			w.groups = nil
+			require.Nil(t, m.watched)
+			require.ErrorIs(t, second(m.Poll(bg, 1)), ErrClosed)
+		})
+	}
+}

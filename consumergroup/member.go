@@ -257,7 +257,6 @@ func (m *Member) leave(ctx context.Context) error {
 			err = failed
 		}
 	}
-	m.unwatch()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.ended != nil {
