@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braidlog/braidlog/partition"
 )
 
 // A Lag is how far a group is behind in one partition.
@@ -87,7 +86,7 @@ func (l *Lag) measure(g *Group, s *slot) error {
 		l.Time = pos.Time
 	}
 	b, err := s.log.Backlog(from)
-	if err != nil && !errors.Is(err, partition.ErrOffsetOutOfRange) { // trimmed in this moment
+	if err != nil {
 		return err
 	}
 	l.End, l.Records, l.Bytes = s.log.End(), b.Records, b.Bytes

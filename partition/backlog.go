@@ -15,11 +15,20 @@ type Backlog struct {
 // yet. An offset below Start stands for Start. The error is the file system's,
 // or ErrClosed.
 func (p *Partition) Backlog(offset int64) (b Backlog, err error) {
-	if err = p.fresh(); err != nil {
-		return b, p.errorf("measure", err)
+	if err = p.fresh(); err == nil {
+		err = p.again(func() error {
+			b, err = p.backlog(max(offset, p.start.Load()), p.visible.Load())
+			return err
+		})
 	}
-	end := p.visible.Load()
-	offset = max(offset, p.start.Load())
+	if err != nil {
+		return Backlog{}, p.errorf("measure", err)
+	}
+	return b, nil
+}
+
+// backlog is Backlog of [offset, end) among the segments that there are now.
+func (p *Partition) backlog(offset, end int64) (b Backlog, err error) {
 	if offset >= end {
 		return b, nil
 	}
@@ -35,7 +44,7 @@ func (p *Partition) Backlog(offset int64) (b Backlog, err error) {
 		}
 		pos, _, err := s.SeekOffset(from)
 		if err != nil {
-			return b, p.errorf("measure", err)
+			return b, err
 		}
 		b.Bytes += s.Readable() - pos
 	}

@@ -2,7 +2,9 @@ package partition
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -135,4 +137,74 @@ func TestReadBeforeHeld(t *testing.T) {
 		require.Greater(t, short, 1, "no piece ended before recs did")
 		require.NoError(t, p.Close())
 	})
+}
+
+// Segments go while they are looked at, by a trim or with the partition.
+func TestSegmentsGoMeanwhile(t *testing.T) {
+	looks := map[string]func(p *Partition, s Sealed) error{
+		"backlog": func(p *Partition, s Sealed) error {
+			b, err := p.Backlog(s.From + 1)
+			if err == nil {
+				require.Equal(t, p.End()-p.Start(), b.Records)
+				require.False(t, b.Since.IsZero())
+			}
+			return err
+		},
+		"time": func(p *Partition, s Sealed) error {
+			n, err := p.Resolve(At(time.Unix(0, 1)))
+			if err == nil {
+				require.Equal(t, p.Start(), n)
+			}
+			return err
+		},
+		"first": func(p *Partition, s Sealed) error { _, err := s.FirstAppended(); return err },
+		"last":  func(p *Partition, s Sealed) error { _, err := s.LastAppended(); return err },
+		"open": func(p *Partition, s Sealed) error {
+			_, done, err := s.Open()
+			if err == nil {
+				done()
+			}
+			return err
+		},
+	}
+	goes := map[string]func(p *Partition) error{
+		"trim":  func(p *Partition) error { return p.Trim(bg, p.End()-2) },
+		"close": (*Partition).Close,
+	}
+	for name, look := range looks {
+		for how, going := range goes {
+			t.Run(name+" "+how, func(t *testing.T) {
+				m := fs.NewMem()
+				p := open(t, m, variant{OS, true})
+				appendN(t, p, 0, 300)
+				require.NoError(t, p.Close())
+				p = open(t, m, variant{OS, true}) // nothing is remembered of segments
+				all, _ := p.Sealed()
+				require.Greater(t, len(all), 2)
+				for _, s := range p.all() {
+					s.CloseFile()
+				}
+				var begun atomic.Bool
+				went := make(chan error, 1)
+				m.OnOp(func(op fs.Op) error {
+					if op.Kind == fs.OpOpen && begun.CompareAndSwap(false, true) {
+						went <- going(p)
+					}
+					return nil
+				})
+				err := look(p, all[0])
+				require.NoError(t, <-went)
+				m.OnOp(nil)
+				if how == "close" || name != "backlog" && name != "time" {
+					require.ErrorIs(t, err, ErrClosed)
+					require.ErrorContains(t, err, "partition 0: closed")
+				} else {
+					require.NoError(t, err)
+				}
+				if how != "close" {
+					require.NoError(t, p.Close())
+				}
+			})
+		}
+	}
 }

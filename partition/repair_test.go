@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -268,6 +269,47 @@ func TestVerifyFindsDamage(t *testing.T) {
 		require.Equal(t, []GapError{{"", 0, 0, 9}}, report.GivenUp)
 		require.NoError(t, w.p.Close())
 	})
+}
+
+// A segment that was repaired while Verify was about to read it is another one
+// now: what was given up is no damage, what came since is.
+func TestVerifyDuringRepair(t *testing.T) {
+	m := fs.NewMem()
+	p := open(t, m, variant{Sync, true})
+	appendN(t, p, 0, 300)
+	require.Greater(t, len(p.all()), 3)
+	old, behind := p.all()[1], p.all()[2]
+	spoil := func(number int) {
+		edit(t, m, "/p/"+old.Name(), func(b []byte) []byte {
+			b[bytes.Index(b, value(number).Value)] ^= 1
+			return b
+		})
+	}
+	v := verifier{p, func(int64) {}}
+	verify := func() (lost [][2]int64) {
+		found, err := v.segment(bg, old, old.Base)
+		require.NoError(t, err)
+		for _, e := range found {
+			lost = append(lost, span2{e.FromOffset, e.ToOffset})
+		}
+		return lost
+	}
+	require.Empty(t, verify())
+	first, second := old.Base, old.Base+1
+	spoil(int(second))
+	require.Equal(t, []span2{{second, second + 1}}, verify())
+	report, err := p.Repair(bg, CutAtDamage)
+	require.NoError(t, err)
+	require.Equal(t, []GapError{{"", 0, second, 300}}, report.GivenUp)
+	require.Empty(t, verify())
+	spoil(int(first))
+	require.Equal(t, [][2]int64{{first, 300}}, verify(), "with what was given up behind it")
+	found, err := v.segment(bg, behind, behind.Base)
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.NoError(t, p.Close())
+	_, err = v.segment(bg, old, old.Base)
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 // What cannot be repaired is refused, and nothing is changed.

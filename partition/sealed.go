@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	iofs "io/fs"
 	"slices"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // A Sealed is a segment that takes no more appends. Retention removes it by
-// Trim(ctx, To).
+// Trim(ctx, To). Once it is gone, or the partition closed, what has to read it
+// fails with ErrClosed.
 type Sealed struct {
 	From, To int64 // offsets [From, To)
 	Bytes    int64 // length of its file
@@ -50,10 +52,7 @@ func (s Sealed) LastAppended() (time.Time, error) {
 	if found := s.p.found.Load(); t == 0 || t > found && !s.seg.Mine() {
 		t = found
 	}
-	if err != nil {
-		err = s.p.errorf("find the last record of a segment of", err)
-	}
-	return time.Unix(0, t).UTC(), err
+	return time.Unix(0, t).UTC(), s.errorf("find the last record of a segment of", err)
 }
 
 // FirstAppended returns the time of its first record that can be read, the
@@ -61,7 +60,7 @@ func (s Sealed) LastAppended() (time.Time, error) {
 func (s Sealed) FirstAppended() (time.Time, error) {
 	t, err := s.seg.FirstTime()
 	if err != nil {
-		return time.Time{}, s.p.errorf("find the first record of a segment of", err)
+		return time.Time{}, s.errorf("find the first record of a segment of", err)
 	}
 	if t == 0 {
 		return time.Time{}, nil
@@ -73,9 +72,21 @@ func (s Sealed) FirstAppended() (time.Time, error) {
 func (s Sealed) Open() (file io.ReaderAt, done func(), err error) {
 	f, err := s.seg.Borrow()
 	if err != nil {
-		return nil, nil, s.p.errorf("read a segment of", err)
+		return nil, nil, s.errorf("read a segment of", err)
 	}
 	return f, s.seg.Release, nil
+}
+
+// errorf is Partition.errorf, nil for nil. A file that was closed for good is
+// ErrClosed: the partition is, or the segment was trimmed or repaired meanwhile.
+func (s Sealed) errorf(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, iofs.ErrClosed):
+		err = ErrClosed
+	}
+	return s.p.errorf(op, err)
 }
 
 // Now returns the time by the partition's clock: that of its timestamps.
@@ -126,7 +137,7 @@ func (s Sealed) CopyTo(ctx context.Context, dir fs.Dir) error {
 	}
 	f, err := s.seg.Borrow()
 	if err != nil {
-		return err
+		return s.errorf("copy a segment of", err)
 	}
 	defer s.seg.Release()
 	tmp := name + ".tmp"

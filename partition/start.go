@@ -95,16 +95,29 @@ func (p *Partition) Resolve(s Start) (int64, error) {
 // offsetAt returns the lowest offset whose time is t or later. Where records
 // before the first such batch are damaged, it is the offset of the first of
 // those: they may be meant too, and reading on says what is lost.
-func (p *Partition) offsetAt(t time.Time) (int64, error) {
+func (p *Partition) offsetAt(t time.Time) (n int64, err error) {
+	err = p.again(func() error {
+		n, err = p.findTime(unixNano(t))
+		return err
+	})
+	if err != nil {
+		return 0, p.errorf("find a time in", err)
+	}
+	return n, nil
+}
+
+// again calls find, which reads segments, until none of them was trimmed or
+// repaired meanwhile.
+func (p *Partition) again(find func() error) error {
 	for {
-		n, err := p.findTime(unixNano(t))
+		err := find()
+		var trimmed *OffsetError
 		switch {
-		case !errors.Is(err, iofs.ErrClosed):
-			return n, err
-		case p.ended.Load():
-			return 0, p.errorf("find a time in", ErrClosed)
+		case errors.Is(err, iofs.ErrClosed) && p.ended.Load():
+			return ErrClosed
+		case !errors.Is(err, iofs.ErrClosed) && !errors.As(err, &trimmed):
+			return err
 		}
-		// The segment was trimmed meanwhile.
 	}
 }
 
@@ -127,10 +140,7 @@ func (p *Partition) findTime(nanos int64) (int64, error) {
 			return min(max(found, p.start.Load()), end), nil
 		}
 	}
-	if err != nil {
-		return 0, p.errorf("find a time in", err)
-	}
-	return end, nil
+	return end, err
 }
 
 // unixNano is t.UnixNano for any t.

@@ -108,10 +108,26 @@ func (v *verifier) segment(ctx context.Context, s *segment.Segment, expected int
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return v.lost(found, s.Name(), 0, limit, s.Base, end, errMissing), nil
-	case errors.Is(err, iofs.ErrClosed) && v.p.ended.Load():
+	case !errors.Is(err, iofs.ErrClosed):
+		return found, err
+	case v.p.ended.Load():
 		return found, ErrClosed
 	}
-	return found, err
+	// It was repaired meanwhile: another segment stands for the file.
+	if other := v.p.segmentAt(s.Base); other != nil && other != s {
+		return v.segment(ctx, other, expected)
+	}
+	return nil, nil // repaired away
+}
+
+// segmentAt returns the segment that begins with an offset, nil if there is none.
+func (p *Partition) segmentAt(base int64) *segment.Segment {
+	for _, s := range p.all() {
+		if s.Base == base {
+			return s
+		}
+	}
+	return nil
 }
 
 // header reads both copies of the header again.
