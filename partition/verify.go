@@ -113,11 +113,15 @@ func (v *verifier) segment(ctx context.Context, s *segment.Segment, expected int
 	case v.p.ended.Load():
 		return found, ErrClosed
 	}
-	// It was repaired meanwhile: another segment stands for the file.
-	if other := v.p.segmentAt(s.Base); other != nil && other != s {
+	// It was repaired meanwhile: another segment stands for the file, or none.
+	switch other := v.p.segmentAt(s.Base); other {
+	case nil:
+		return nil, nil
+	case s:
+		return found, err
+	default:
 		return v.segment(ctx, other, expected)
 	}
-	return nil, nil // repaired away
 }
 
 // segmentAt returns the segment that begins with an offset, nil if there is none.
