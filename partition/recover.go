@@ -451,7 +451,7 @@ func allZeros(s *segment.Segment, pos, size int64) (bool, error) {
 		if err := s.ReadAt(b, pos); err != nil {
 			return false, err
 		}
-		if len(bytes.TrimLeft(b, "\x00")) > 0 {
+		if bytes.Count(b, []byte{0}) < len(b) { // far faster than a loop that ends at once
 			return false, nil
 		}
 	}
