@@ -286,7 +286,7 @@ func TestVerifyDuringRepair(t *testing.T) {
 		})
 	}
 	v := verifier{p, func(int64) {}}
-	verify := func() (lost [][2]int64) {
+	verify := func() (lost []span2) {
 		found, err := v.segment(bg, old, old.Base)
 		require.NoError(t, err)
 		for _, e := range found {
@@ -303,7 +303,7 @@ func TestVerifyDuringRepair(t *testing.T) {
 	require.Equal(t, []GapError{{"", 0, second, 300}}, report.GivenUp)
 	require.Empty(t, verify())
 	spoil(int(first))
-	require.Equal(t, [][2]int64{{first, 300}}, verify(), "with what was given up behind it")
+	require.Equal(t, []span2{{first, 300}}, verify(), "with what was given up behind it")
 	found, err := v.segment(bg, behind, behind.Base)
 	require.NoError(t, err)
 	require.Empty(t, found)

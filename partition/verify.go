@@ -29,9 +29,8 @@ const verifyChunkBytes = 1 << 20
 // there are processors. The files are read as the operating system gives them, so
 // what it has in memory is not fetched from the disk again. read, which may be
 // nil, is told now and then, from several goroutines, how many bytes more were
-// read. An error is the
-// context's or the file system's, and then comes with what was found in the
-// other segments.
+// read. An error is the context's or the file system's, and then comes with what
+// was found in the other segments.
 func (p *Partition) Verify(ctx context.Context, read func(bytes int64)) ([]*CorruptError, error) {
 	if err := p.checkRead(ctx); err != nil {
 		return nil, err

@@ -161,7 +161,7 @@ func (o options) sayer(name string) func(format string, args ...any) {
 }
 
 // The crashes of -quick end when there were all sequences and so many states,
-// which takes less than six minutes on two processors, or when the time is over.
+// which takes about six minutes on two processors, or when the time is over.
 const (
 	quickCrash  = 20 * time.Minute
 	quickStates = 1_000_000
