@@ -159,6 +159,12 @@ func TestSegmentsGoMeanwhile(t *testing.T) {
 		},
 		"first": func(p *Partition, s Sealed) error { _, err := s.FirstAppended(); return err },
 		"last":  func(p *Partition, s Sealed) error { _, err := s.LastAppended(); return err },
+		"copy": func(p *Partition, s Sealed) error {
+			d, err := fs.NewMem().OpenDir("/archive", true) // where nothing can be linked to
+			require.NoError(t, err)
+			defer d.Close() //nolint:errcheck // it is in memory
+			return s.CopyTo(bg, d)
+		},
 		"open": func(p *Partition, s Sealed) error {
 			_, done, err := s.Open()
 			if err == nil {
